@@ -1,0 +1,117 @@
+"""The error tree: everything tumorctl raises on purpose is a `TumorctlError`.
+
+    TumorctlError
+    ├── InvalidInput            an image, file or argument that cannot be used
+    │   ├── UnreadableImage     a file that is damaged, empty or not an image
+    │   ├── UnsupportedImage    a sound image of a kind the networks were not made for
+    │   └── InvalidOption       an option outside its range
+    ├── MissingExtra            an optional dependency is not installed
+    ├── ModelError              the networks cannot be used
+    │   └── DamagedModel        a file does not match its digest
+    ├── OutputError             a result could not be written
+    ├── EngineError             inference failed
+    │   ├── DeadlineExceeded    it took longer than the caller allowed
+    │   └── ServerError         the server's side of it
+    │       ├── ServerUnavailable
+    │       └── ServerRefused
+    └── ServeError              a managed server could not be started
+        └── PortTaken
+
+Messages never carry patient data: no file contents, no pixel values. A message may name the file or folder that the
+caller named.
+"""
+
+from __future__ import annotations
+
+
+class TumorctlError(Exception):
+    """Root of all errors raised on purpose.
+
+    Attributes:
+        exit_code: status the command line ends with.
+        retryable: whether the same call may succeed later, unchanged.
+        request_id: the id of the request that failed, as the server's log shows it; None where there was none.
+    """
+
+    exit_code: int = 1
+    retryable: bool = False
+
+    def __init__(self, message: str, *, request_id: str | None = None) -> None:
+        super().__init__(message)
+        self.request_id = request_id
+
+
+class InvalidInput(TumorctlError):
+    """An image, file or argument that cannot be used."""
+
+    exit_code = 2
+
+
+class UnreadableImage(InvalidInput):
+    """A file that is damaged, empty or not an image."""
+
+
+class UnsupportedImage(InvalidInput):
+    """A sound image of a kind the networks were not made for: 16 bits, four channels, too small, too large."""
+
+
+class InvalidOption(InvalidInput):
+    """An option or argument outside its range."""
+
+
+class MissingExtra(TumorctlError):
+    """An optional dependency is not installed.
+
+    Attributes:
+        extra: name of the extra that brings it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, extra: str, purpose: str) -> None:
+        super().__init__(f"{purpose} needs an optional part that is not installed: pip install 'tumorctl[{extra}]'")
+        self.extra = extra
+
+
+class ModelError(TumorctlError):
+    """The networks cannot be found, read or run."""
+
+
+class DamagedModel(ModelError):
+    """A model file does not match the digest in the manifest."""
+
+
+class OutputError(TumorctlError):
+    """A result could not be written."""
+
+
+class EngineError(TumorctlError):
+    """Inference failed."""
+
+    exit_code = 4
+
+
+class DeadlineExceeded(EngineError):
+    """Inference took longer than the caller allowed."""
+
+
+class ServerError(EngineError):
+    """The server answered with an error."""
+
+
+class ServerUnavailable(ServerError):
+    """The server cannot be reached, or is not ready."""
+
+    retryable = True
+
+
+class ServerRefused(ServerError):
+    """The server was reached and refused the request."""
+
+
+class ServeError(TumorctlError):
+    """A managed server could not be started or ended by itself."""
+
+
+class PortTaken(ServeError):
+    """Another process listens on a port that the server was to use."""

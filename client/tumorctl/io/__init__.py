@@ -1,0 +1,1 @@
+"""Scans in: finding slices and reading them."""

@@ -1,0 +1,101 @@
+"""Reading one slice: TIFF, PNG or JPEG, 8 bits, one or three channels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from tumorctl.contract import MAX_SLICE_PIXELS, MIN_SLICE_SIDE
+from tumorctl.errors import UnreadableImage, UnsupportedImage
+
+_EIGHT_BIT_MODES = {"L": "L", "RGB": "RGB", "1": "L", "P": "RGB"}
+_FORMATS = ("TIFF", "PNG", "JPEG")
+
+
+def read_slice(path: Path) -> npt.NDArray[np.uint8]:
+    """Read a slice file.
+
+    Args:
+        path: a TIFF, PNG or JPEG file with 8 bits a sample and one or three channels. The content decides, not the
+            suffix. One channel comes back three times, as the data set does with a missing sequence.
+
+    Returns:
+        uint8, shape (height, width, 3): T1 before contrast, FLAIR, T1 after contrast.
+
+    Raises:
+        UnreadableImage: the file cannot be opened, is empty, truncated or not an image.
+        UnsupportedImage: 16 bits, another number of channels, several pages, too small or too large.
+    """
+    image = _open(path)
+    with image:
+        _check_kind(image)
+        try:
+            converted = image.convert(_EIGHT_BIT_MODES[image.mode])
+        # Pillow's decoders raise many kinds of errors on damaged files, SyntaxError and struct.error among them.
+        except Exception as error:
+            raise UnreadableImage(f"damaged or truncated image ({_reason(error)})") from error
+        pixels = np.asarray(converted)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
+    return pixels
+
+
+def read_mask(path: Path) -> npt.NDArray[np.bool_]:
+    """Read a label or mask file: True where any channel is above 0.
+
+    Returns:
+        bool, shape (height, width).
+
+    Raises:
+        UnreadableImage, UnsupportedImage: as `read_slice`.
+    """
+    return np.asarray(read_slice(path).max(axis=2) > 0)
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableImage("empty file (0 bytes)")
+        return Image.open(path, formats=_FORMATS)
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not a TIFF, PNG or JPEG image") from error
+    except Image.DecompressionBombError as error:
+        raise UnsupportedImage(_too_large()) from error
+    except OSError as error:
+        raise UnreadableImage(f"cannot be opened ({_reason(error)})") from error
+    except UnreadableImage:
+        raise
+    except Exception as error:
+        raise UnreadableImage(f"damaged image header ({_reason(error)})") from error
+
+
+def _check_kind(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_SLICE_PIXELS:
+        raise UnsupportedImage(f"{width}x{height} pixels: {_too_large()}")
+    if min(width, height) < MIN_SLICE_SIDE:
+        raise UnsupportedImage(
+            f"{width}x{height} pixels: too small, a slice is at least {MIN_SLICE_SIDE}x{MIN_SLICE_SIDE}"
+        )
+    if getattr(image, "n_frames", 1) > 1:
+        raise UnsupportedImage("several pages or frames in one file: write one file per slice")
+    # Pillow opens 16-bit RGB as 8-bit RGB and drops the low bytes; only the raw mode tells.
+    raw_modes = {str(arguments[0] if isinstance(arguments, tuple) else arguments) for *_, arguments in image.tile}
+    if image.mode.startswith(("I", "F")) or any(";16" in mode or ";32" in mode for mode in raw_modes):
+        raise UnsupportedImage("more than 8 bits a sample: scale the slice to 8 bits first, window and level are yours")
+    if image.mode not in _EIGHT_BIT_MODES:
+        channels = len(image.getbands())
+        raise UnsupportedImage(f"{channels} channels ({image.mode}): a slice has 1 or 3")
+
+
+def _too_large() -> str:
+    return f"too large, at most {MAX_SLICE_PIXELS:,} pixels are read"
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__

@@ -1,0 +1,1 @@
+"""Training of the two networks: data, splits, networks, losses, metrics, runs."""

@@ -1,0 +1,90 @@
+"""Where a ResNet encoder starts from: ImageNet weights, a local file, or random numbers with a warning."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import get_model, get_model_weights
+
+from tumorctl.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
+
+DEPTHS = (18, 34, 50, 101, 152)
+IMAGENET = "imagenet"
+RANDOM = "random"
+
+
+class RandomStartWarning(UserWarning):
+    """Pretrained weights were asked for and are not to be had; the encoder starts from random weights."""
+
+
+def build_resnet(depth: int, weights: str = RANDOM) -> nn.Module:
+    """A torchvision ResNet, with the start that was asked for.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152 layers.
+        weights: ``imagenet`` for torchvision's weights (downloaded on first use; random with a warning where they
+            cannot be reached), ``random``, or the path of a state dict (.safetensors or a checkpoint of the
+            classifier) with torchvision's names. Layers that the file lacks stay random.
+
+    Raises:
+        InvalidInput: no such depth or file, or the file fits no layer of this network.
+    """
+    if depth not in DEPTHS:
+        raise InvalidInput(f"no ResNet-{depth}: choose {', '.join(map(str, DEPTHS))}")
+    name = f"resnet{depth}"
+    network = get_model(name, weights=None)
+    if weights == IMAGENET:
+        try:
+            network.load_state_dict(get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=False))  # type: ignore[attr-defined]
+        except OSError as error:
+            warnings.warn(
+                f"ImageNet weights of {name} cannot be reached ({type(error).__name__}); starting from random weights. "
+                "Give a local file with --weights.",
+                RandomStartWarning,
+                stacklevel=2,
+            )
+    elif weights != RANDOM:
+        load_matching(network, read_state_dict(Path(weights)), source=weights)
+    return network
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict: .safetensors, or a training checkpoint, whose classifier backbone is taken.
+
+    Raises:
+        InvalidInput: the file is missing or cannot be read.
+    """
+    if not path.is_file():
+        raise InvalidInput(f"no weights file {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise InvalidInput(f"{path} is not a weights file ({type(error).__name__})") from error
+    state: dict[str, Tensor] = content.get("state_dict", content)
+    prefix = "network.backbone."
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
+
+
+def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
+    """Load the tensors whose name and shape fit; say in the log how many did.
+
+    Raises:
+        InvalidInput: none fits.
+    """
+    own = network.state_dict()
+    fitting = {
+        key: value.to(own[key].dtype) for key, value in state.items() if key in own and own[key].shape == value.shape
+    }
+    if not fitting:
+        raise InvalidInput(f"{source} holds no tensor that fits this network")
+    network.load_state_dict(fitting, strict=False)
+    logger.info("%d of %d tensors taken from %s", len(fitting), len(own), source)

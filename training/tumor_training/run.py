@@ -1,0 +1,176 @@
+"""One training run: from options to checkpoints in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger
+
+from tumor_training.batches import LoaderOptions, SliceDataModule
+from tumor_training.dataset import load
+from tumor_training.splits import Split
+from tumor_training.tasks import ClassifierTask, SegmenterTask, Task, TaskOptions
+from tumorctl.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """One run.
+
+    Attributes:
+        network: ``classifier`` or ``segmenter``.
+        output: folder of the run: checkpoints, logs, ``run.json``.
+        task: network, optimizer and augmentation.
+        loader: how slices are fed.
+        fold: the fold of the split that validates.
+        epochs: length of the run; the one-cycle schedule spans it.
+        precision: Lightning's name, such as ``bf16-mixed`` or ``32-true``.
+        average: decay of the exponential moving average of the weights, which is what is validated and kept; 0 for
+            none.
+        devices: processes on this machine; above 1 they train data-parallel.
+        nodes: machines, each started by torchrun.
+        resume: continue from the run's last checkpoint where there is one.
+    """
+
+    network: str
+    output: Path
+    task: TaskOptions = field(default_factory=TaskOptions)
+    loader: LoaderOptions = field(default_factory=LoaderOptions)
+    fold: int = 0
+    epochs: int = 20
+    precision: str = "bf16-mixed"
+    average: float = 0.99
+    devices: int = 1
+    nodes: int = 1
+    resume: bool = True
+
+
+def train(options: RunOptions, data: Path, split: Split, cache: Path | None = None) -> Path:
+    """Train one network and return the checkpoint that did best on the validation patients.
+
+    Args:
+        options: the run.
+        data: folder in the Kaggle layout.
+        split: patients that train and validate; test patients are never loaded into a loop.
+        cache: folder for decoded slices.
+
+    Raises:
+        InvalidInput: the data, split or options cannot be used.
+    """
+    if options.epochs < 1 or options.loader.batch_size < 1 or not 0 < options.loader.negative_share <= 1:
+        raise InvalidInput("epochs and batch size are at least 1, the share of negatives is in (0, 1]")
+    lightning.seed_everything(options.task.seed, workers=True, verbose=False)
+    validation = split.validation(options.fold)
+    slices = load(data, cache)
+    module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
+    task = _task(options, validation)
+    task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    best = ModelCheckpoint(
+        options.output, filename="best", monitor=task.monitor, mode="max", save_weights_only=True,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False)
+    trainer = lightning.Trainer(
+        max_epochs=options.epochs,
+        precision=options.precision,  # type: ignore[arg-type]
+        accelerator="auto",
+        devices=options.devices,
+        num_nodes=options.nodes,
+        strategy="ddp" if options.devices * options.nodes > 1 else "auto",
+        callbacks=[best, last, *_callbacks(options)],
+        logger=CSVLogger(options.output, name="", version=""),
+        default_root_dir=options.output,
+        enable_progress_bar=sys.stderr.isatty(),
+        enable_model_summary=False,
+        log_every_n_steps=10,
+        num_sanity_val_steps=0,
+        gradient_clip_val=1.0,
+    )
+    checkpoint = options.output / "last.ckpt"
+    started = time.monotonic()
+    trainer.fit(
+        task, module, ckpt_path=checkpoint if options.resume and checkpoint.is_file() else None, weights_only=True
+    )
+    if trainer.is_global_zero:
+        _write_summary(options, task, trainer, best, time.monotonic() - started)
+    return Path(best.best_model_path)
+
+
+def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
+    """The trained task of a checkpoint, in evaluation mode.
+
+    Raises:
+        InvalidInput: the file is not a checkpoint of this package.
+    """
+    try:
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        name, stored = content["hyper_parameters"]["task"], content["hyper_parameters"]["options"]
+    except Exception as error:
+        raise InvalidInput(f"{checkpoint} is not a checkpoint of a training run ({type(error).__name__})") from error
+    stored["network"]["weights"] = "random"
+    options = TaskOptions.from_dict(stored)
+    task = ClassifierTask(options) if name == ClassifierTask.__name__ else SegmenterTask(options)
+    network = {k.removeprefix("network."): v for k, v in content["state_dict"].items() if k.startswith("network.")}
+    task.network.load_state_dict(network)
+    return task.eval()
+
+
+def _task(options: RunOptions, validation: tuple[str, ...]) -> ClassifierTask | SegmenterTask:
+    if options.network == "classifier":
+        return ClassifierTask(options.task)
+    if options.network == "segmenter":
+        return SegmenterTask(options.task, validation)
+    raise InvalidInput(f"no network {options.network!r}: choose classifier or segmenter")
+
+
+def _callbacks(options: RunOptions) -> list[Callback]:
+    callbacks: list[Callback] = [_EpochLog()]
+    if options.average:
+        callbacks.append(EMAWeightAveraging(decay=options.average))
+    if sys.stderr.isatty():
+        callbacks.append(RichProgressBar())
+    return callbacks
+
+
+class _EpochLog(Callback):
+    """One line an epoch, for logs and terminals without a progress bar."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.started = time.monotonic()
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero and not trainer.sanity_checking:
+            metrics = "  ".join(f"{key} {float(value):.4f}" for key, value in sorted(trainer.callback_metrics.items()))
+            elapsed = time.monotonic() - self.started
+            logger.info("epoch %d/%s: %s  (%.0f s)", trainer.current_epoch + 1, trainer.max_epochs, metrics, elapsed)
+
+
+def _write_summary(
+    options: RunOptions, task: Task, trainer: lightning.Trainer, best: ModelCheckpoint, seconds: float
+) -> None:
+    score = best.best_model_score
+    summary = {
+        "options": {**asdict(options), "output": options.output.name},
+        "best": {"metric": task.monitor, "value": None if score is None else float(score)},
+        "epochs": trainer.current_epoch,
+        "seconds": round(seconds, 1),
+        "torch": torch.__version__,
+        "lightning": lightning.__version__,
+        "threads": torch.get_num_threads(),
+    }
+    aside = options.output / "run.json.partial"
+    aside.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
+    aside.replace(options.output / "run.json")

@@ -1,0 +1,169 @@
+"""The two learning tasks as Lightning modules."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import asdict, dataclass, field
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import BinaryAUROC
+
+from tumor_training.batches import Batch
+from tumor_training.losses import dice_cross_entropy
+from tumor_training.metrics import PatientDice
+from tumor_training.networks import TumorClassifier, TumorSegmenter
+from tumor_training.networks.normalise import to_unit_range
+from tumor_training.networks.weights import RANDOM
+from tumor_training.transforms import AugmentOptions, augment
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """Which network, and where it starts from (see `build_resnet`)."""
+
+    depth: int = 18
+    weights: str = RANDOM
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerOptions:
+    """AdamW under a one-cycle schedule (Smith 2018).
+
+    Attributes:
+        learning_rate: the highest, reached after a quarter of the run.
+        weight_decay: AdamW's.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-2
+
+
+@dataclass(frozen=True, slots=True)
+class TaskOptions:
+    """Everything a task needs but the data; stored in its checkpoints."""
+
+    network: NetworkOptions = field(default_factory=NetworkOptions)
+    optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
+    augment: AugmentOptions = field(default_factory=AugmentOptions)
+    seed: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values, as a checkpoint keeps them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict[str, dict[str, object]]) -> TaskOptions:
+        """The inverse of `to_dict`."""
+        return cls(
+            network=NetworkOptions(**content["network"]),  # type: ignore[arg-type]
+            optimizer=OptimizerOptions(**content["optimizer"]),  # type: ignore[arg-type]
+            augment=AugmentOptions(**content["augment"]),  # type: ignore[arg-type]
+            seed=content["seed"],  # type: ignore[arg-type]
+        )
+
+
+class Task(lightning.LightningModule):
+    """What both tasks share: augmentation, optimizer, checkpoints that say how they were made."""
+
+    monitor: str
+    network: nn.Module
+
+    def __init__(self, options: TaskOptions) -> None:
+        super().__init__()
+        self.options = options
+        self.save_hyperparameters({"task": type(self).__name__, "options": options.to_dict()})
+        self._random = torch.Generator()
+
+    @abstractmethod
+    def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """The loss of one augmented batch; masks are 0 or 1, shape (batch, 1, row, column)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of the network for images in [0, 1], shape (batch, 3, row, column)."""
+        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """One augmented batch."""
+        # Seeded by the step, not by what was drawn before: a resumed run sees what an unbroken one would.
+        self._random.manual_seed(hash((self.options.seed, self.global_step, self.global_rank)) % 2**63)
+        images, masks = to_unit_range(batch["images"]), batch["masks"].unsqueeze(1).float()
+        with torch.autocast(self.device.type, enabled=False):
+            images, masks = augment(images, masks, self.options.augment, self._random)
+        loss = self.loss(self(images), masks)
+        self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
+        return loss
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW without decay on norms and biases, one cycle over the whole run."""
+        decayed = [p for p in self.network.parameters() if p.ndim > 1]
+        others = [p for p in self.network.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            lr=self.options.optimizer.learning_rate,
+            weight_decay=self.options.optimizer.weight_decay,
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            max_lr=self.options.optimizer.learning_rate,
+            total_steps=int(self.trainer.estimated_stepping_batches),
+            pct_start=0.25,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class ClassifierTask(Task):
+    """Slices with tumour against slices without, judged by the area under the ROC curve."""
+
+    monitor = "val/auc"
+    network: TumorClassifier
+
+    def __init__(self, options: TaskOptions) -> None:
+        super().__init__(options)
+        self.network = TumorClassifier(options.network.depth, options.network.weights)
+        self.auc = BinaryAUROC()
+
+    def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Binary cross-entropy against "any tumour left after augmentation"."""
+        return F.binary_cross_entropy_with_logits(logits.float(), masks.flatten(1).amax(1))
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Collect probabilities of whole slices."""
+        logits = self(to_unit_range(batch["images"])).float()
+        positive = batch["masks"].flatten(1).any(1)
+        self.auc.update(torch.sigmoid(logits), positive.int())
+        self.log("val/loss", F.binary_cross_entropy_with_logits(logits, positive.float()), batch_size=len(logits))
+        self.log(self.monitor, self.auc, prog_bar=True)
+
+
+class SegmenterTask(Task):
+    """Pixels of tumour, judged by the mean volume Dice of the validation patients, without a gate."""
+
+    monitor = "val/dice"
+    network: TumorSegmenter
+    dice: PatientDice
+
+    def __init__(self, options: TaskOptions, patients: tuple[str, ...] = ()) -> None:
+        super().__init__(options)
+        self.network = TumorSegmenter(options.network.depth, options.network.weights)
+        self.dice = PatientDice(patients)
+
+    def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
+        """Dice plus cross-entropy."""
+        return dice_cross_entropy(logits, masks)
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        """Collect masks of whole patients."""
+        logits = self(to_unit_range(batch["images"]))
+        self.dice.update(logits[:, 0] >= 0, batch["masks"], batch["patients"])
+        self.log(self.monitor, self.dice, prog_bar=True, batch_size=len(logits))
+
+
+TASKS: dict[str, type[ClassifierTask] | type[SegmenterTask]] = {
+    "classifier": ClassifierTask,
+    "segmenter": SegmenterTask,
+}
