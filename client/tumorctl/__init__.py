@@ -1,3 +1,105 @@
-"""Find brain tumours in MRI slices. Research use only."""
+"""Find and outline brain tumours in MRI slices. Research use only; not a medical device.
+
+    from tumorctl import TumorClient
+
+    with TumorClient() as client:  # the local engine; TumorClient("triton:8001") for a server
+        for result in client.predict(images):
+            print(result.tumor_probability, result.has_tumor, result.area_px)
+
+Importing this package loads neither numpy nor an inference engine: names are resolved when first used.
+"""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tumorctl.client import TumorClient
+    from tumorctl.engines.base import BatchAnswer, Engine
+    from tumorctl.errors import (
+        DamagedModel,
+        DeadlineExceeded,
+        EngineError,
+        InvalidInput,
+        InvalidOption,
+        MissingExtra,
+        ModelError,
+        OutputError,
+        PortTaken,
+        ServeError,
+        ServerError,
+        ServerRefused,
+        ServerUnavailable,
+        TumorctlError,
+        UnreadableImage,
+        UnsupportedImage,
+    )
+    from tumorctl.types import ClientOptions, EngineInfo, Precision, SlicePrediction
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "tumorctl.client": ("TumorClient",),
+    "tumorctl.engines.base": ("BatchAnswer", "Engine"),
+    "tumorctl.errors": (
+        "DamagedModel",
+        "DeadlineExceeded",
+        "EngineError",
+        "InvalidInput",
+        "InvalidOption",
+        "MissingExtra",
+        "ModelError",
+        "OutputError",
+        "PortTaken",
+        "ServeError",
+        "ServerError",
+        "ServerRefused",
+        "ServerUnavailable",
+        "TumorctlError",
+        "UnreadableImage",
+        "UnsupportedImage",
+    ),
+    "tumorctl.types": ("ClientOptions", "EngineInfo", "Precision", "SlicePrediction"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "BatchAnswer",
+    "ClientOptions",
+    "DamagedModel",
+    "DeadlineExceeded",
+    "Engine",
+    "EngineError",
+    "EngineInfo",
+    "InvalidInput",
+    "InvalidOption",
+    "MissingExtra",
+    "ModelError",
+    "OutputError",
+    "PortTaken",
+    "Precision",
+    "ServeError",
+    "ServerError",
+    "ServerRefused",
+    "ServerUnavailable",
+    "SlicePrediction",
+    "TumorClient",
+    "TumorctlError",
+    "UnreadableImage",
+    "UnsupportedImage",
+    "__version__",
+]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULE_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from tumorctl.cli.extras import needs_extra
+from tumorctl.extras import needs_extra
 
 train_app = typer.Typer(help="Train a network on the LGG data set.", no_args_is_help=True)
 data_app = typer.Typer(help="Check a data set and split it by patient.", no_args_is_help=True)

@@ -68,11 +68,12 @@ def mask_path(slice_path: Path) -> Path:
     return slice_path.with_name(f"{slice_path.stem}{MASK_STEM_SUFFIX}{slice_path.suffix}")
 
 
-def discover(paths: Iterable[Path]) -> Iterator[SliceFile | UnreadableFolder]:
+def discover(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator[SliceFile | UnreadableFolder]:
     """Find the slices under files and folders, study by study, each in natural order.
 
     Args:
         paths: files or folders. A file is taken whatever its name; folders are searched to the bottom.
+        skip: a folder that is not searched, such as the one that results are written to.
 
     Yields:
         One `SliceFile` per slice and one `UnreadableFolder` per folder that could not be listed.
@@ -88,18 +89,20 @@ def discover(paths: Iterable[Path]) -> Iterator[SliceFile | UnreadableFolder]:
     loose: dict[Path, list[Path]] = {}
     for root in roots:
         if root.is_dir():
-            yield from _walk(root, names)
+            yield from _walk(root, names, skip.resolve() if skip else None)
         else:
             loose.setdefault(root.absolute().parent, []).append(root)
     for folder, files in loose.items():
         yield from _study(names.take(folder.name or "study"), {file.name: file for file in files}, prefix="")
 
 
-def _walk(root: Path, names: _UniqueNames) -> Iterator[SliceFile | UnreadableFolder]:
+def _walk(root: Path, names: _UniqueNames, skip: Path | None) -> Iterator[SliceFile | UnreadableFolder]:
     pending = [PurePosixPath()]
     while pending:
         relative = pending.pop()
         folder = root / relative
+        if skip is not None and folder.resolve() == skip:
+            continue
         try:
             with os.scandir(folder) as listing:
                 entries = list(listing)

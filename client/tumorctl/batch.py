@@ -1,0 +1,239 @@
+"""Folders of slices through a client to a folder of results; decoding, inference and writing overlap."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from tumorctl import __version__
+from tumorctl.client import TumorClient
+from tumorctl.core.parallel import map_ahead
+from tumorctl.errors import TumorctlError
+from tumorctl.io.discovery import SliceFile, UnreadableFolder, discover
+from tumorctl.io.slices import read_slice
+from tumorctl.outputs.images import encode_mask, encode_overlay
+from tumorctl.outputs.results import ResultFolder, SliceRow, StudyRow
+from tumorctl.types import SlicePrediction
+
+NOTICE = "Research use only. Not a medical device."
+
+_READERS = 2
+_WRITERS = 2
+_READ_AHEAD = 8
+_WRITE_AHEAD = 16
+_KEPT_BYTES = 1 << 20
+"""A decoded slice up to this size is kept for its overlay; a larger one is read again, which bounds memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOptions:
+    """What to write.
+
+    Attributes:
+        output: folder for the results.
+        overlays: whether to draw overlays.
+    """
+
+    output: Path
+    overlays: bool = True
+
+
+@dataclass(slots=True)
+class Counts:
+    """How many of each a run met.
+
+    Attributes:
+        studies: studies seen.
+        slices: slices found.
+        tumor_slices: slices that show a tumour.
+        segmented: slices that passed the gate.
+        failed: slices and folders with an error.
+    """
+
+    studies: int = 0
+    slices: int = 0
+    tumor_slices: int = 0
+    segmented: int = 0
+    failed: int = 0
+
+    def add(self, row: SliceRow) -> None:
+        """Take a slice in."""
+        self.slices += row.number is not None
+        self.tumor_slices += bool(row.tumor)
+        self.segmented += bool(row.segmented)
+        self.failed += bool(row.error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A slice on its way: where it came from and, unless it is large, its pixels."""
+
+    file: SliceFile
+    image: npt.NDArray[np.uint8] | None
+
+
+def predict_folders(
+    client: TumorClient,
+    paths: Iterable[Path],
+    options: BatchOptions,
+    *,
+    on_slice: Callable[[SliceRow], None] = lambda row: None,
+    on_study: Callable[[StudyRow], None] = lambda row: None,
+) -> dict[str, Any]:
+    """Predict all slices under files and folders and write the results folder of the contract.
+
+    What is wrong with one slice becomes its row's error. Where the run ends early, interrupted or because inference
+    failed, the rows so far are kept and ``run.json`` says so.
+
+    Args:
+        client: what predicts.
+        paths: files and folders; each folder with slices is a study.
+        options: what to write.
+        on_slice: called with each row, in order.
+        on_study: called with each finished study.
+
+    Returns:
+        The content of ``run.json``.
+
+    Raises:
+        InvalidInput: a path does not exist.
+        OutputError: a table could not be written.
+        EngineError: inference failed.
+    """
+    results = ResultFolder(options.output)
+    counts = Counts()
+    started = datetime.now(timezone.utc), time.monotonic()
+    status, failure = "complete", ""
+    with results.predictions() as predictions, results.studies() as studies:
+        study: StudyRow | None = None
+
+        def close_study() -> None:
+            if study is not None:
+                studies.add(study.cells())
+                counts.studies += 1
+                on_study(study)
+
+        try:
+            found = discover(paths, skip=options.output)
+            with closing(_rows(client, found, results, options)) as rows:
+                for row in rows:
+                    if study is None or study.study != row.study:
+                        close_study()
+                        study = StudyRow(row.study)
+                    study.add(row)
+                    counts.add(row)
+                    predictions.add(row.cells())
+                    on_slice(row)
+        except KeyboardInterrupt:
+            status = "interrupted"
+            raise
+        except TumorctlError as error:
+            status, failure = "failed", str(error)
+            raise
+        finally:
+            close_study()
+            predictions.finish()
+            studies.finish()
+            run = _provenance(client, started, counts, status, failure)
+            results.write_run(run)
+    return run
+
+
+def _rows(
+    client: TumorClient,
+    found: Iterable[SliceFile | UnreadableFolder],
+    results: ResultFolder,
+    options: BatchOptions,
+) -> Iterator[SliceRow]:
+    def save(item: tuple[_Read | UnreadableFolder, str, SlicePrediction | TumorctlError]) -> SliceRow:
+        return _save(*item, results, options)
+
+    def named() -> Iterator[tuple[_Read | UnreadableFolder, str, SlicePrediction | TumorctlError]]:
+        for key, outcome in client.stream(map_ahead(readers, _read, found, ahead=_READ_AHEAD)):
+            has_tumor = isinstance(outcome, SlicePrediction) and outcome.has_tumor
+            name = results.image_name(key.file.name) if has_tumor and isinstance(key, _Read) else ""
+            yield key, name, outcome
+
+    with (
+        ThreadPoolExecutor(_READERS, "tumorctl-read") as readers,
+        ThreadPoolExecutor(_WRITERS, "tumorctl-write") as writers,
+    ):
+        yield from map_ahead(writers, save, named(), ahead=_WRITE_AHEAD)
+
+
+def _read(
+    item: SliceFile | UnreadableFolder,
+) -> tuple[_Read | UnreadableFolder, npt.NDArray[np.uint8] | TumorctlError]:
+    if isinstance(item, UnreadableFolder):
+        return item, TumorctlError(f"folder cannot be listed ({item.reason})")
+    try:
+        image = read_slice(item.path)
+    except TumorctlError as error:
+        return _Read(item, None), error
+    return _Read(item, image if image.nbytes <= _KEPT_BYTES else None), image
+
+
+def _save(
+    source: _Read | UnreadableFolder,
+    name: str,
+    outcome: SlicePrediction | TumorctlError,
+    results: ResultFolder,
+    options: BatchOptions,
+) -> SliceRow:
+    """Write a slice's images and make its row."""
+    if isinstance(source, UnreadableFolder):
+        return SliceRow(source.name, source.name, None, error=str(outcome))
+    file = source.file
+    if isinstance(outcome, TumorctlError):
+        return SliceRow(file.name, file.study, file.number, error=str(outcome))
+    mask, error = "", ""
+    if outcome.mask is not None and name:
+        try:
+            mask = results.write_mask(name, encode_mask(outcome.mask))
+            if options.overlays:
+                image = read_slice(file.path) if source.image is None else source.image
+                results.write_overlay(name, encode_overlay(image, outcome.mask))
+        except TumorctlError as problem:
+            error = str(problem)
+    return SliceRow(
+        path=file.name,
+        study=file.study,
+        number=file.number,
+        tumor_probability=outcome.tumor_probability,
+        tumor=outcome.has_tumor,
+        segmented=outcome.segmented,
+        area_px=outcome.area_px,
+        mask=mask,
+        error=error,
+    )
+
+
+def _provenance(
+    client: TumorClient, started: tuple[datetime, float], counts: Counts, status: str, failure: str
+) -> dict[str, Any]:
+    seconds = time.monotonic() - started[1]
+    return {
+        "tumorctl": __version__,
+        "notice": NOTICE,
+        "status": status,
+        "error": failure,
+        "started": started[0].isoformat(timespec="seconds"),
+        "engine": asdict(client.info),
+        "thresholds": {"gate": client.gate_threshold, "mask": client.info.mask_threshold},
+        "counts": asdict(counts),
+        "timings": {
+            "seconds": round(seconds, 3),
+            "slices_per_second": round(counts.slices / seconds, 2) if seconds else None,
+        },
+    }
+
+

@@ -1,0 +1,145 @@
+"""`tumorctl predict`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tumorctl.cli.exits import Status, exits
+from tumorctl.types import ClientOptions, Precision
+
+if TYPE_CHECKING:
+    from tumorctl.outputs.results import SliceRow, StudyRow
+
+_STUDIES_SHOWN = 20
+
+
+@exits
+def predict(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="Slices (TIFF, PNG, JPEG) or folders of them; each folder is a study."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
+    url: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="gRPC address of a Triton server; without it TUMORCTL_URL, or else the local engine.",
+        ),
+    ] = None,
+    gate_threshold: Annotated[
+        float | None,
+        typer.Option(help="Probability from which a slice is outlined, 0 to 1; by default the networks' own."),
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Arithmetic of the local engine.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Slices computed together, 1 to 64.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that one batch may take.")] = None,
+    overlays: Annotated[bool, typer.Option(help="Draw the outlines over the FLAIR.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of a table.")] = False,
+) -> Status:
+    """Find and outline tumours in slices.
+
+    Writes predictions.csv, studies.csv, masks/, overlays/ and run.json to DIR. Research use only.
+
+    Exit status: 0 all done, 1 results could not be written, 2 wrong usage, 3 done but some inputs failed, 4 the server
+    cannot be reached or refused, 130 interrupted.
+    """
+    import warnings
+
+    from PIL import Image
+
+    from tumorctl.batch import BatchOptions, predict_folders
+    from tumorctl.client import TumorClient
+    from tumorctl.errors import InvalidInput
+
+    # Slices too large to read are refused with a row of their own; Pillow's warning about them would be noise.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    if missing := [path for path in paths if not path.exists() and not path.is_symlink()]:
+        raise InvalidInput(f"{missing[0]} does not exist")
+    options = ClientOptions(
+        gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
+    )
+    studies: list[StudyRow] = []
+    with TumorClient(url, options=options) as client, _Progress(sys.stderr.isatty()) as progress:
+        run = predict_folders(
+            client,
+            paths,
+            BatchOptions(output=output, overlays=overlays),
+            on_slice=progress.advance,
+            on_study=lambda study: studies.append(study) if len(studies) < _STUDIES_SHOWN else None,
+        )
+    if as_json:
+        typer.echo(json.dumps({**run, "output": str(output)}))
+    else:
+        _show(run, studies, output)
+    if run["counts"]["slices"] == 0 and not run["counts"]["failed"]:
+        raise InvalidInput("no slices found: expected TIFF, PNG or JPEG files in the folders named")
+    return Status.some_inputs_failed if run["counts"]["failed"] else Status.done
+
+
+class _Progress:
+    """A count of slices on stderr, on a terminal only."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._advance: Any = lambda: None
+
+    def __enter__(self) -> _Progress:
+        if self._shown:
+            from rich.console import Console
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.completed:.0f} slices"),
+                TextColumn("{task.fields[study]}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("", total=None, study="")
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+    def advance(self, row: SliceRow) -> None:
+        if self._shown:
+            self._bar.update(self._task, advance=1, study=row.study)
+
+
+def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    counts = run["counts"]
+    table = Table(title="Studies", title_justify="left")
+    table.add_column("study", overflow="fold")
+    for column in ("slices", "with tumour", "probability", "largest area, px"):
+        table.add_column(column, justify="right")
+    table.add_column("error", overflow="fold")
+    for row in studies:
+        probability = "" if row.tumor_probability is None else f"{row.tumor_probability:.3f}"
+        area = str(row.largest_area_px) if row.tumor_slices else ""
+        table.add_row(
+            escape(row.study), str(row.slices), str(row.tumor_slices), probability, area, escape(row.error)
+        )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    if counts["studies"] > len(studies):
+        console.print(f"... and {counts['studies'] - len(studies)} more studies in studies.csv")
+    rate = run["timings"]["slices_per_second"]
+    console.print(
+        f"{counts['slices']} slices, {counts['tumor_slices']} with tumour, {counts['failed']} failed; "
+        f"{rate} slices/s ({run['engine']['engine']}, {run['engine']['target']})",
+        highlight=False,
+    )
+    console.print(f"Results in {escape(str(output))}. {run['notice']}", highlight=False, soft_wrap=True)

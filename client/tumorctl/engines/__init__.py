@@ -1,0 +1,1 @@
+"""What answers: the networks in this process, or a Triton server."""

@@ -1,0 +1,77 @@
+"""OpenVINO: one compiled network. Used by the local engine, and by the embedded server's model processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import openvino
+from openvino import properties
+
+from tumorctl.errors import ModelError
+from tumorctl.types import Precision
+
+_DEVICE = "CPU"
+_CHUNK = 16
+"""Slices computed at once: more is no faster and takes more memory."""
+
+
+def choose_precision(wanted: Precision) -> Precision:
+    """What `auto` means on this processor.
+
+    Raises:
+        ModelError: bf16 was asked for and the processor lacks it.
+    """
+    has_bf16 = "BF16" in openvino.Core().get_property(_DEVICE, properties.device.capabilities)
+    if wanted is Precision.auto:
+        return Precision.bf16 if has_bf16 else Precision.fp32
+    if wanted is Precision.bf16 and not has_bf16:
+        raise ModelError("this processor does not compute in bf16: choose precision auto or fp32")
+    return wanted
+
+
+class Network:
+    """A compiled network with one input and one output.
+
+    The arithmetic of a slice does not depend on the slices that share its batch: answers are the same to the bit.
+
+    Args:
+        path: ONNX file; input uint8, shape (batch, 256, 256, 3).
+        precision: ``fp32`` or ``bf16``.
+
+    Raises:
+        ModelError: the file cannot be read or compiled.
+    """
+
+    def __init__(self, path: Path, precision: Precision) -> None:
+        core = openvino.Core()
+        arithmetic = openvino.Type.bf16 if precision is Precision.bf16 else openvino.Type.f32
+        try:
+            compiled = core.compile_model(
+                core.read_model(path),
+                _DEVICE,
+                {
+                    properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
+                    properties.hint.inference_precision: arithmetic,
+                },
+            )
+        except RuntimeError as error:
+            raise ModelError(f"{path} cannot be compiled") from error
+        self._request = compiled.create_infer_request()
+        self._answer_shape = [dimension.get_length() for dimension in list(compiled.output(0).partial_shape)[1:]]
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Run the network. Not for several threads at once.
+
+        Args:
+            images: uint8, shape (batch, 256, 256, 3); any batch, also none.
+
+        Returns:
+            float32, shape (batch, ...).
+        """
+        answers = np.empty((len(images), *self._answer_shape), np.float32)
+        for start in range(0, len(images), _CHUNK):
+            chunk = np.ascontiguousarray(images[start : start + _CHUNK])
+            answers[start : start + _CHUNK] = self._request.infer([chunk], share_inputs=True, share_outputs=True)[0]
+        return answers

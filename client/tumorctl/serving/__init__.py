@@ -1,0 +1,1 @@
+"""A real Triton server on this machine, as a managed process."""

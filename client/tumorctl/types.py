@@ -1,0 +1,104 @@
+"""What goes in and comes out of the SDK: frozen results and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from tumorctl.contract import MAX_BATCH_SIZE
+from tumorctl.errors import InvalidOption
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Precision(str, Enum):
+    """Arithmetic of the local engine.
+
+    Attributes:
+        auto: bf16 where the processor computes in it natively, else fp32.
+        fp32: single precision.
+        bf16: bfloat16 products with single-precision sums.
+    """
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SlicePrediction:
+    """What the networks say of one slice.
+
+    Attributes:
+        tumor_probability: calibrated probability that the slice shows a tumour, in [0, 1].
+        segmented: whether the slice passed the gate, so that the segmenter saw it.
+        mask: bool, shape (height, width) of the slice as given, True inside the tumour; None where not segmented.
+    """
+
+    tumor_probability: float
+    segmented: bool
+    mask: npt.NDArray[np.bool_] | None
+
+    @property
+    def has_tumor(self) -> bool:
+        """Whether the slice passed the gate and its mask is not empty."""
+        return self.mask is not None and bool(self.mask.any())
+
+    @property
+    def area_px(self) -> int:
+        """Pixels of tumour, in pixels of the slice as given."""
+        return 0 if self.mask is None else int(self.mask.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How `TumorClient` works. None stands for the setting in the environment, or else the default.
+
+    Attributes:
+        gate_threshold: probability, 0 to 1, from which a slice is segmented; by default the one that evaluation set.
+        batch_size: slices in one request to the engine, 1 to 64.
+        timeout_s: seconds that one batch may take, retries included.
+        precision: arithmetic of the local engine; a server has its own.
+        model_repository: folder with the networks for the local engine; by default the ones that came with tumorctl.
+    """
+
+    gate_threshold: float | None = None
+    batch_size: int | None = None
+    timeout_s: float | None = None
+    precision: Precision | None = None
+    model_repository: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.gate_threshold is not None and not 0 <= self.gate_threshold <= 1:
+            raise InvalidOption(f"gate threshold {self.gate_threshold}: must be between 0 and 1")
+        if self.batch_size is not None and not 1 <= self.batch_size <= MAX_BATCH_SIZE:
+            raise InvalidOption(f"batch size {self.batch_size}: must be between 1 and {MAX_BATCH_SIZE}")
+        if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
+            raise InvalidOption(f"timeout {self.timeout_s} s: must be a positive number of seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Which networks answer, and how: the provenance of a result.
+
+    Attributes:
+        engine: ``local`` or ``triton``.
+        target: precision of the local engine, or the server's address.
+        model_versions: version served of each model; empty where the server does not tell.
+        model_digests: SHA-256 of each network's ONNX file; empty where the server does not tell.
+        gate_threshold: the gate's own threshold; None where the server does not tell.
+        mask_threshold: probability from which a pixel is tumour; None where the server does not tell.
+        software: versions of what computes.
+    """
+
+    engine: str
+    target: str
+    model_versions: Mapping[str, str] = field(default_factory=dict)
+    model_digests: Mapping[str, str] = field(default_factory=dict)
+    gate_threshold: float | None = None
+    mask_threshold: float | None = None
+    software: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""From trained networks to what is served: ONNX, parity, manifest, model repository."""
