@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -153,7 +153,7 @@ def _rows(
     found: Iterable[SliceFile | UnreadableFolder],
     results: ResultFolder,
     options: BatchOptions,
-) -> Iterator[SliceRow]:
+) -> Generator[SliceRow, None, None]:
     def save(item: tuple[_Read | UnreadableFolder, str, SlicePrediction | TumorctlError]) -> SliceRow:
         return _save(*item, results, options)
 
@@ -235,5 +235,3 @@ def _provenance(
             "slices_per_second": round(counts.slices / seconds, 2) if seconds else None,
         },
     }
-
-

@@ -86,9 +86,7 @@ class TumorClient:
         own = self._settings.gate_threshold
         return self._engine.info.gate_threshold if own is None else own
 
-    def predict(
-        self, images: npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]
-    ) -> Iterator[SlicePrediction]:
+    def predict(self, images: npt.NDArray[np.uint8] | Iterable[npt.NDArray[np.uint8]]) -> Iterator[SlicePrediction]:
         """Predict slices, in order, while later ones are still on their way.
 
         Args:
@@ -133,7 +131,7 @@ class TumorClient:
                     batch.add_error(key, item)
                 else:
                     try:
-                        batch.add(key, fit(item), item.shape[:2])
+                        batch.add(key, fit(item), (item.shape[0], item.shape[1]))
                     except TumorctlError as error:
                         batch.add_error(key, error)
                 if batch.is_full(self._settings.batch_size):

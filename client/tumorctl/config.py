@@ -9,7 +9,9 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from tumorctl.contract import GATE
 from tumorctl.errors import InvalidOption, ModelError
+from tumorctl.manifest import MANIFEST_FILE
 from tumorctl.types import ClientOptions, Precision
 
 _PACKAGE = Path(__file__).parent
@@ -70,12 +72,24 @@ def bundled_repository() -> Path:
     """The model repository that came with tumorctl: inside the wheel, or beside the sources in a clone.
 
     Raises:
+        ModelError: there is none, or it holds no networks.
+    """
+    repository = bundled_skeleton()
+    if not (repository / MANIFEST_FILE).is_file():
+        raise ModelError("this installation holds no networks: reinstall tumorctl, or name a model repository")
+    return repository
+
+
+def bundled_skeleton() -> Path:
+    """The bundled model repository, with networks or without.
+
+    Raises:
         ModelError: there is none.
     """
     for candidate in (_PACKAGE / "model_repository", _PACKAGE.parents[1] / "model_repository"):
-        if (candidate / "manifest.json").is_file():
+        if (candidate / GATE).is_dir():
             return candidate
-    raise ModelError("this installation holds no networks: reinstall tumorctl, or name a model repository")
+    raise ModelError("this installation holds no model repository: reinstall tumorctl")
 
 
 def state_folder() -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def fuse_batch_norms(module: nn.Module) -> nn.Module:
     both networks are written.
     """
     children = list(module.named_children())
-    for (name, child), (next_name, follower) in zip(children, children[1:], strict=False):
+    for (name, child), (next_name, follower) in pairwise(children):
         if isinstance(child, nn.Conv2d) and isinstance(follower, nn.BatchNorm2d):
             setattr(module, name, fuse_conv_bn_eval(child, follower))
             setattr(module, next_name, nn.Identity())

@@ -1,21 +1,34 @@
-"""`tumorctl train` and `tumorctl data`. Imports torch only when a run starts."""
+"""`tumorctl data`, `train` and `evaluate`. PyTorch is loaded when a command runs."""
 
 from __future__ import annotations
 
 import json
 import logging
+import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tumorctl.cli.exits import Status, exits
 from tumorctl.extras import needs_extra
+from tumorctl.types import ClientOptions, Precision
 
-train_app = typer.Typer(help="Train a network on the LGG data set.", no_args_is_help=True)
-data_app = typer.Typer(help="Check a data set and split it by patient.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from tumor_training.dataset import Verification
 
-DataFolder = Annotated[Path, typer.Argument(help="Folder in the Kaggle layout: one folder per patient.")]
+data_app = typer.Typer(help="Check a data set, split it by patient.", no_args_is_help=True)
+
+DataFolder = Annotated[
+    Path, typer.Argument(metavar="DATA", help="Folder in the Kaggle layout: one folder of slices per patient.")
+]
+SplitFile = Annotated[
+    Path | None, typer.Option("--split", metavar="FILE", help="Split file; by default the committed LGG split.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_PURPOSE = "training and evaluation"
 
 
 class NetworkName(str, Enum):
@@ -23,3 +36,198 @@ class NetworkName(str, Enum):
 
     classifier = "classifier"
     segmenter = "segmenter"
+
+
+class Part(str, Enum):
+    """Parts of a split that can be evaluated."""
+
+    validation = "validation"
+    test = "test"
+
+
+@data_app.command("verify")
+@exits
+def verify(data: DataFolder, as_json: AsJson = False) -> Status:
+    """Count patients, slices and positives; list unreadable, missing and mismatched files.
+
+    Exit status: 0 when all is well, 3 when anything is wrong with the data.
+    """
+    with needs_extra("train", _PURPOSE):
+        from tumor_training.dataset import verify as verify_data
+
+        found = verify_data(data)
+    if as_json:
+        content = {
+            "patients": len(found.patients),
+            "slices": found.slices,
+            "positive": found.positive,
+            "problems": [{"name": problem.name, "reason": problem.reason} for problem in found.problems],
+        }
+        typer.echo(json.dumps(content))
+    else:
+        _show_verification(found)
+    return Status.some_inputs_failed if found.problems else Status.done
+
+
+def _show_verification(found: Verification) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tumor_training.splits import site_of
+
+    table = Table(title="By site", title_justify="left")
+    for column in ("site", "patients", "slices", "with tumour"):
+        table.add_column(column, justify="left" if column == "site" else "right")
+    for site in sorted({site_of(patient) for patient in found.patients}):
+        counts = [count for patient, count in found.patients.items() if site_of(patient) == site]
+        table.add_row(
+            site or "(none)", str(len(counts)), str(sum(c.slices for c in counts)), str(sum(c.positive for c in counts))
+        )
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    console.print(
+        f"{len(found.patients)} patients, {found.slices} slices, {found.positive} with tumour, "
+        f"{len(found.problems)} problems",
+        highlight=False,
+    )
+    for problem in found.problems:
+        console.print(f"  {escape(problem.name)}: {escape(problem.reason)}", highlight=False, soft_wrap=True)
+
+
+@data_app.command("split")
+@exits
+def split(
+    data: DataFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Split file to write.")],
+    test: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Patients that only judge, one a line; none without it.")
+    ] = None,
+    folds: Annotated[int, typer.Option(help="Parts of the other patients, of which one validates.")] = 5,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same split.")] = 0,
+) -> Status:
+    """Split patients, stratified by site; slices of a patient are never separated."""
+    from tumor_training.splits import make_split, site_of
+    from tumorctl.errors import InvalidInput
+    from tumorctl.io.discovery import SliceFile, discover
+    from tumorctl.outputs.files import write_whole
+
+    try:
+        judges = test.read_text("utf-8").split() if test else []
+    except OSError as error:
+        raise InvalidInput(f"{test} cannot be read ({error.strerror})") from error
+    patients = {item.study for item in discover([data]) if isinstance(item, SliceFile)}
+    made = make_split(patients, judges, folds=folds, seed=seed)
+    write_whole(output, made.to_json().encode())
+    sites = len({site_of(patient) for patient in patients})
+    typer.echo(
+        f"{len(made.test)} test patients, {len(made.development)} others in {folds} folds, {sites} sites: {output}"
+    )
+    return Status.done
+
+
+@exits
+def train(
+    network: Annotated[NetworkName, typer.Argument(help="Which network.")],
+    data: DataFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder of the run.")],
+    depth: Annotated[int, typer.Option(help="Layers of the ResNet: 18, 34, 50, 101 or 152.")] = 18,
+    weights: Annotated[
+        str,
+        typer.Option(
+            metavar="imagenet|random|FILE",
+            help="Start: torchvision's ImageNet weights, random, a .safetensors file, or a classifier's checkpoint.",
+        ),
+    ] = "imagenet",
+    epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slices in a step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Highest, of the one-cycle schedule.")] = 1e-3,
+    negative_share: Annotated[
+        float | None,
+        typer.Option(help="Slices without tumour seen in an epoch: classifier 1, segmenter 0.33 by default."),
+    ] = None,
+    fold: Annotated[int, typer.Option(help="Fold that validates.")] = 0,
+    split: SplitFile = None,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep decoded slices here between runs.")] = None,
+    precision: Annotated[str, typer.Option(help="Lightning's name: bf16-mixed, 16-mixed, 32-true.")] = "bf16-mixed",
+    average: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0 for none.")] = 0.99,
+    workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
+    devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs, or on the processor) on this machine.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines, each started by torchrun.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same run.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Continue from the run's last checkpoint, where there is one.")] = True,
+) -> Status:
+    """Train a network by transfer learning; validation patients choose the checkpoint.
+
+    Test patients of the split are never used. The run's folder holds best.ckpt, last.ckpt, metrics.csv and run.json.
+    """
+    logging.getLogger("tumor_training").setLevel(logging.INFO)
+    with needs_extra("train", _PURPOSE):
+        from tumor_training.batches import LoaderOptions
+        from tumor_training.run import RunOptions
+        from tumor_training.run import train as train_network
+        from tumor_training.splits import read_split
+        from tumor_training.tasks import NetworkOptions, OptimizerOptions, TaskOptions
+    default_share = 1.0 if network is NetworkName.classifier else 0.33
+    options = RunOptions(
+        network=network.value,
+        output=output,
+        task=TaskOptions(
+            network=NetworkOptions(depth=depth, weights=weights),
+            optimizer=OptimizerOptions(learning_rate=learning_rate),
+            seed=seed,
+        ),
+        loader=LoaderOptions(
+            batch_size=batch_size,
+            negative_share=default_share if negative_share is None else negative_share,
+            workers=workers,
+        ),
+        fold=fold,
+        epochs=epochs,
+        precision=precision,
+        average=average,
+        devices=devices,
+        nodes=nodes,
+        resume=resume,
+    )
+    best = train_network(options, data, read_split(split), cache)
+    typer.echo(f"best checkpoint: {best}")
+    return Status.done
+
+
+@exits
+def evaluate(
+    data: DataFolder,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for predictions and figures.")],
+    part: Annotated[Part, typer.Option(help="Which patients of the split.")] = Part.validation,
+    fold: Annotated[int, typer.Option(help="Fold that validates.")] = 0,
+    split: SplitFile = None,
+    url: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A Triton server; else the local engine.")
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Arithmetic of the local engine.")] = None,
+    as_json: AsJson = False,
+) -> Status:
+    """Judge the shipped networks, gate included, on labelled patients; writes metrics.json.
+
+    Look at test patients only when everything has been chosen.
+    """
+    with needs_extra("train", _PURPOSE):
+        from tumor_training.evaluate import evaluate as evaluate_client
+        from tumor_training.splits import read_split
+    from tumorctl.client import TumorClient
+    from tumorctl.outputs.files import write_whole
+
+    chosen = read_split(split)
+    patients = chosen.test if part is Part.test else chosen.validation(fold)
+    with TumorClient(url, options=ClientOptions(precision=precision)) as client:
+        figures = evaluate_client(client, data, patients, output).to_dict()
+    content = {"part": part.value, **figures}
+    write_whole(output / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())
+    if as_json:
+        typer.echo(json.dumps(content))
+    else:
+        for name, value in content.items():
+            if name != "dice":
+                typer.echo(f"{name:24} {value:.4f}" if isinstance(value, float) else f"{name:24} {value}")
+    return Status.done

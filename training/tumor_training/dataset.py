@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -171,9 +170,7 @@ def _check_pair(item: SliceFile) -> Problem | bool:
     except InvalidInput as error:
         return Problem(label_name, str(error))
     if mask.shape != image.shape[:2]:
-        return Problem(
-            label_name, f"label is {mask.shape[1]}x{mask.shape[0]}, slice {image.shape[1]}x{image.shape[0]}"
-        )
+        return Problem(label_name, f"label is {mask.shape[1]}x{mask.shape[0]}, slice {image.shape[1]}x{image.shape[0]}")
     return bool(mask.any())
 
 
@@ -226,7 +223,7 @@ def _write_cache(folder: Path, images: npt.NDArray[np.uint8], masks: npt.NDArray
     np.save(aside / "images.npy", images)
     np.save(aside / "masks.npy", masks)
     try:
-        os.replace(aside, folder)
+        aside.rename(folder)
     except OSError:
         # Another run wrote the same cache meanwhile: its content is the same.
         if not folder.is_dir():

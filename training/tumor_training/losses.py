@@ -28,6 +28,7 @@ def dice_cross_entropy(logits: Tensor, target: Tensor, *, cross_entropy_weight: 
     Args:
         logits: shape (batch, 1, row, column).
         target: 0 or 1, same shape.
+        cross_entropy_weight: of the second term.
     """
     cross_entropy = F.binary_cross_entropy_with_logits(logits.float(), target)
     return soft_dice_loss(logits, target) + cross_entropy_weight * cross_entropy

@@ -74,9 +74,13 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     slices = load(data, cache)
     module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
     task = _task(options, validation)
-    task.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task.network.to(memory_format=torch.channels_last)
     best = ModelCheckpoint(
-        options.output, filename="best", monitor=task.monitor, mode="max", save_weights_only=True,
+        options.output,
+        filename="best",
+        monitor=task.monitor,
+        mode="max",
+        save_weights_only=True,
         enable_version_counter=False,
     )
     last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import lightning
 import torch
@@ -102,8 +103,9 @@ class Task(lightning.LightningModule):
         """AdamW without decay on norms and biases, one cycle over the whole run."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(
-            [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
+            groups,
             lr=self.options.optimizer.learning_rate,
             weight_decay=self.options.optimizer.weight_decay,
         )

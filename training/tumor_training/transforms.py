@@ -47,6 +47,8 @@ def augment(
     Args:
         images: float in [0, 1], shape (batch, 3, row, column).
         masks: float 0 or 1, shape (batch, 1, row, column), deformed alongside.
+        options: how strong the changes are.
+        generator: on the CPU; the same state gives the same changes.
 
     Returns:
         Images and masks of the same shapes and ranges.

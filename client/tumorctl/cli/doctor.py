@@ -61,10 +61,11 @@ def _check(name: str, look: Callable[[], str]) -> Finding:
 
 
 def _networks() -> str:
-    from tumorctl.config import bundled_repository
+    from tumorctl.config import resolve
     from tumorctl.manifest import read_manifest
+    from tumorctl.types import ClientOptions
 
-    manifest = read_manifest(bundled_repository())
+    manifest = read_manifest(resolve(None, ClientOptions()).model_repository)
     manifest.verify()
     return f"version {manifest.version}, digests match, gate threshold {manifest.gate_threshold:g}"
 
@@ -73,14 +74,15 @@ def _local_engine() -> str:
     import numpy as np
 
     from tumorctl.client import TumorClient
-    from tumorctl.config import bundled_repository
+    from tumorctl.config import resolve
     from tumorctl.contract import SIDE
     from tumorctl.extras import needs_extra
-    from tumorctl.types import Precision
+    from tumorctl.types import ClientOptions
 
     with needs_extra("local", "the local engine"):
         from tumorctl.engines.local import LocalEngine
-    with TumorClient.from_engine(LocalEngine(bundled_repository(), Precision.auto)) as client:
+    settings = resolve(None, ClientOptions())
+    with TumorClient.from_engine(LocalEngine(settings.model_repository, settings.precision)) as client:
         blank = np.zeros((1, SIDE, SIDE, 3), np.uint8)
         (answer,) = client.predict(blank)
         software = ", ".join(f"{name} {version}" for name, version in client.info.software.items())

@@ -46,9 +46,13 @@ app.command("doctor")(doctor.doctor)
 
 
 def _add_other_halves() -> None:
-    """Add the commands of training and export, each a group that loads its libraries when it runs."""
+    """Add the commands of training and export; they load their libraries when they run."""
     for entry in sorted(entry_points(group=_COMMANDS_GROUP), key=lambda entry: entry.name):
-        app.add_typer(entry.load(), name=entry.name)
+        part = entry.load()
+        if isinstance(part, typer.Typer):
+            app.add_typer(part, name=entry.name)
+        else:
+            app.command(entry.name)(part)
 
 
 def main() -> None:

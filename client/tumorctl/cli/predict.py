@@ -129,9 +129,7 @@ def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
     for row in studies:
         probability = "" if row.tumor_probability is None else f"{row.tumor_probability:.3f}"
         area = str(row.largest_area_px) if row.tumor_slices else ""
-        table.add_row(
-            escape(row.study), str(row.slices), str(row.tumor_slices), probability, area, escape(row.error)
-        )
+        table.add_row(escape(row.study), str(row.slices), str(row.tumor_slices), probability, area, escape(row.error))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     if counts["studies"] > len(studies):

@@ -59,8 +59,9 @@ def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
 
 def is_slice(name: str) -> bool:
     """Whether a file name is that of a slice: a known suffix, not a mask, not hidden."""
-    stem, suffix = os.path.splitext(name)
-    return suffix.lower() in SLICE_SUFFIXES and not stem.endswith(MASK_STEM_SUFFIX) and not name.startswith(".")
+    path = PurePosixPath(name)
+    hidden_or_mask = name.startswith(".") or path.stem.endswith(MASK_STEM_SUFFIX)
+    return path.suffix.lower() in SLICE_SUFFIXES and not hidden_or_mask
 
 
 def mask_path(slice_path: Path) -> Path:
@@ -119,7 +120,7 @@ def _walk(root: Path, names: _UniqueNames, skip: Path | None) -> Iterator[SliceF
 
 def _study(study: str, files: dict[str, Path], *, prefix: str) -> Iterator[SliceFile]:
     ordered = sorted(files, key=natural_key)
-    matches = [_TRAILING_NUMBER.search(os.path.splitext(name)[0]) for name in ordered]
+    matches = [_TRAILING_NUMBER.search(PurePosixPath(name).stem) for name in ordered]
     numbers = [int(match.group()) for match in matches if match]
     if len(numbers) < len(ordered) or len(set(numbers)) < len(numbers):
         numbers = list(range(1, len(ordered) + 1))

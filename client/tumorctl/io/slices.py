@@ -83,7 +83,8 @@ def _check_kind(image: Image.Image) -> None:
     if getattr(image, "n_frames", 1) > 1:
         raise UnsupportedImage("several pages or frames in one file: write one file per slice")
     # Pillow opens 16-bit RGB as 8-bit RGB and drops the low bytes; only the raw mode tells.
-    raw_modes = {str(arguments[0] if isinstance(arguments, tuple) else arguments) for *_, arguments in image.tile}
+    tiles = getattr(image, "tile", [])
+    raw_modes = {str(arguments[0] if isinstance(arguments, tuple) else arguments) for *_, arguments in tiles}
     if image.mode.startswith(("I", "F")) or any(";16" in mode or ";32" in mode for mode in raw_modes):
         raise UnsupportedImage("more than 8 bits a sample: scale the slice to 8 bits first, window and level are yours")
     if image.mode not in _EIGHT_BIT_MODES:

@@ -22,7 +22,7 @@ class TumorClassifier(nn.Module):
         self.normalise = Normalise()
         self.backbone = build_resnet(depth, weights)
         features = self.backbone.fc.in_features
-        self.backbone.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))  # type: ignore[arg-type]
+        self.backbone.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(features, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of tumour, shape (batch,), for images in [0, 1], shape (batch, 3, row, column)."""

@@ -68,9 +68,9 @@ class TumorSegmenter(nn.Module):
         self.detail = nn.Sequential(
             nn.Conv2d(3, widths[-1], 3, padding=1, bias=False), nn.BatchNorm2d(widths[-1]), nn.ReLU()
         )
-        self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu)  # type: ignore[arg-type]
+        self.stem = nn.Sequential(resnet.conv1, resnet.bn1, resnet.relu)
         self.pool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.contract = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3])  # type: ignore[list-item]
+        self.contract = nn.ModuleList([resnet.layer1, resnet.layer2, resnet.layer3])
         self.bottleneck = resnet.layer4
         unit = 1 if depth < 50 else 4
         skips = (256 * unit, 128 * unit, 64 * unit, 64, widths[-1])
@@ -93,7 +93,7 @@ class TumorSegmenter(nn.Module):
         for stage in self.contract:
             features = stage(features)
             skips.append(features)
-        features = self.bottleneck(features)  # type: ignore[operator]
+        features = self.bottleneck(features)
         for block, skip in zip(self.expand, reversed(skips), strict=True):
             features = block(features, skip)
         logits: Tensor = self.head(features)

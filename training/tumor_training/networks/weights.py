@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
+from torchvision.models import ResNet, get_model, get_model_weights
 
 from tumorctl.errors import InvalidInput
 
@@ -24,7 +24,7 @@ class RandomStartWarning(UserWarning):
     """Pretrained weights were asked for and are not to be had; the encoder starts from random weights."""
 
 
-def build_resnet(depth: int, weights: str = RANDOM) -> nn.Module:
+def build_resnet(depth: int, weights: str = RANDOM) -> ResNet:
     """A torchvision ResNet, with the start that was asked for.
 
     Args:
@@ -39,10 +39,10 @@ def build_resnet(depth: int, weights: str = RANDOM) -> nn.Module:
     if depth not in DEPTHS:
         raise InvalidInput(f"no ResNet-{depth}: choose {', '.join(map(str, DEPTHS))}")
     name = f"resnet{depth}"
-    network = get_model(name, weights=None)
+    network: ResNet = get_model(name, weights=None)
     if weights == IMAGENET:
         try:
-            network.load_state_dict(get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=False))  # type: ignore[attr-defined]
+            network.load_state_dict(get_model_weights(name).IMAGENET1K_V1.get_state_dict(progress=False))
         except OSError as error:
             warnings.warn(
                 f"ImageNet weights of {name} cannot be reached ({type(error).__name__}); starting from random weights. "

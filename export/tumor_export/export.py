@@ -1,0 +1,147 @@
+"""From two checkpoints to a model repository, checked on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import platform
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from tumor_export.onnx import ServedClassifier, ServedNetwork, ServedSegmenter, export_onnx
+from tumor_export.parity import Parity, ParityError, compare_classifier, compare_segmenter
+from tumor_export.repository import copy_skeleton, install_networks, write_manifest, write_thresholds
+from tumor_training.calibrate import Calibration, calibrate
+from tumor_training.dataset import SliceArrays
+from tumor_training.run import load_task
+from tumor_training.splits import Split
+from tumor_training.tasks import ClassifierTask, SegmenterTask
+from tumorctl import __version__
+from tumorctl.config import bundled_skeleton
+from tumorctl.contract import CLASSIFIER, SEGMENTER
+from tumorctl.errors import InvalidInput
+
+logger = logging.getLogger(__name__)
+
+PARITY_SLICES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """What an export made.
+
+    Attributes:
+        repository: the model repository.
+        version: of the networks.
+        calibration: temperature and thresholds.
+        parity: of each network.
+        half_weights: whether each network's weights are stored in half precision.
+    """
+
+    repository: Path
+    version: int
+    calibration: Calibration
+    parity: dict[str, Parity]
+    half_weights: dict[str, bool]
+
+
+def export(
+    classifier: Path, segmenter: Path, slices: SliceArrays, split: Split, repository: Path, *, version: int
+) -> Exported:
+    """Calibrate on the validation patients, export both networks, check parity, assemble the repository.
+
+    Args:
+        classifier: checkpoint of a run; the ``run.json`` beside it names the fold that validated.
+        segmenter: likewise, of the same fold.
+        slices: decoded data.
+        split: whose validation patients calibrate.
+        repository: where to; the bundled repository's configurations are copied where it has none.
+        version: of the networks in the repository.
+
+    Raises:
+        InvalidInput: a checkpoint cannot be used, or the two were not validated on the same patients.
+        ParityError: an exported graph does not answer as its network, in full precision neither.
+    """
+    first, second = load_task(classifier), load_task(segmenter)
+    if not isinstance(first, ClassifierTask) or not isinstance(second, SegmenterTask):
+        raise InvalidInput("the first checkpoint must be a classifier's, the second a segmenter's")
+    runs = {CLASSIFIER: _run_of(classifier), SEGMENTER: _run_of(segmenter)}
+    folds = {run["options"]["fold"] for run in runs.values()}
+    if len(folds) != 1:
+        raise InvalidInput(
+            "the two networks were validated on different folds: one has trained on the other's patients"
+        )
+    fold = int(folds.pop())
+    validation = split.validation(fold)
+    logger.info("calibrating on %d validation patients", len(validation))
+    calibration = calibrate(first.network, second.network, slices, validation)
+    images = slices.images[_spread(slices.indices_of(validation), PARITY_SLICES)]
+    served: dict[str, ServedNetwork] = {
+        CLASSIFIER: ServedClassifier(first.network, calibration.temperature),
+        SEGMENTER: ServedSegmenter(second.network),
+    }
+    copy_skeleton(bundled_skeleton(), repository)
+    parity: dict[str, Parity] = {}
+    half: dict[str, bool] = {}
+    with tempfile.TemporaryDirectory(dir=repository, prefix=".export-") as folder:
+        paths = {name: Path(folder) / f"{name}.onnx" for name in served}
+        for name, network in served.items():
+            for half_weights in (True, False):
+                logger.info("exporting %s, %s precision weights", name, "half" if half_weights else "full")
+                export_onnx(network, paths[name], half_weights=half_weights)
+                try:
+                    if isinstance(network, ServedClassifier):
+                        parity[name] = compare_classifier(network, paths[name], images)
+                    else:
+                        parity[name] = compare_segmenter(network, paths[name], images, calibration.mask_threshold)
+                except ParityError:
+                    if not half_weights:
+                        raise
+                    continue
+                half[name] = half_weights
+                break
+        install_networks(repository, version, paths)
+    write_thresholds(repository, version, calibration.gate_threshold, calibration.mask_threshold)
+    write_manifest(
+        repository,
+        version,
+        thresholds={"gate": calibration.gate_threshold, "mask": calibration.mask_threshold},
+        temperature=calibration.temperature,
+        split={"sha256": hashlib.sha256(split.to_json().encode()).hexdigest(), "fold": fold},
+        metrics=calibration.metrics,
+        parity={name: value.to_dict() for name, value in parity.items()},
+        training={name: run["options"] | {"best": run["best"]} for name, run in runs.items()},
+        tools={
+            "tumorctl": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{name: version_of(name) for name in ("onnx", "onnxruntime", "onnxscript", "torchvision")},
+        },
+    )
+    return Exported(repository, version, calibration, parity, half)
+
+
+def _run_of(checkpoint: Path) -> dict[str, dict[str, Any]]:
+    path = checkpoint.with_name("run.json")
+    try:
+        run: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        weights = run["options"]["task"]["network"]
+        # A path on the training machine says nothing elsewhere; the file's name does.
+        weights["weights"] = Path(weights["weights"]).name
+        _ = run["options"]["fold"], run["best"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is not the summary of a training run ({type(error).__name__})") from error
+    return run
+
+
+def _spread(indices: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
+    """At most `count` of the indices, evenly spread."""
+    return indices[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(np.int64))]

@@ -1,0 +1,146 @@
+"""Assembling a model repository: the bundled configurations and code, new networks, thresholds, manifest.
+
+TensorRT engines take their place beside each ``model.onnx`` as ``model.plan`` and under ``engines`` in the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from tumorctl.contract import (
+    GATE,
+    GATE_THRESHOLD_PARAMETER,
+    MASK_THRESHOLD_PARAMETER,
+    NETWORKS,
+)
+from tumorctl.errors import ModelError
+from tumorctl.manifest import MANIFEST_FILE, ONNX_FILE, sha256_of
+from tumorctl.outputs.files import write_whole
+
+EMBEDDED_FILE = "embedded.py"
+ENGINE_FILE = "model.plan"
+
+_PARAMETER = r'(parameters \{{ key: "{name}" value \{{ string_value: )"[^"]*"( \}} \}})'
+
+
+def copy_skeleton(source: Path, destination: Path) -> None:
+    """Copy configurations and code of a model repository, without networks, where they are not there yet."""
+    for path in sorted(source.rglob("*")):
+        relative = path.relative_to(source)
+        wanted = path.is_file() and path.name not in (ONNX_FILE, ENGINE_FILE, MANIFEST_FILE)
+        if wanted and "__pycache__" not in relative.parts and not (destination / relative).exists():
+            (destination / relative).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, destination / relative)
+
+
+def next_version(repository: Path) -> int:
+    """The version after the newest of the networks; 1 where there is none."""
+    versions = [
+        int(folder.name)
+        for network in NETWORKS
+        for folder in (repository / network).glob("*")
+        if folder.name.isdecimal() and (folder / ONNX_FILE).is_file()
+    ]
+    return max(versions, default=0) + 1
+
+
+def install_networks(repository: Path, version: int, networks: Mapping[str, Path]) -> None:
+    """Move ONNX files into their places under a version, and remove older versions.
+
+    Args:
+        repository: with its skeleton.
+        version: of both networks.
+        networks: an ONNX file for each network.
+    """
+    for name, path in networks.items():
+        older = [f for f in (repository / name).glob("*") if f.name.isdecimal() and f.name != str(version)]
+        code = next(f for f in [repository / name / str(version), *older] if (f / EMBEDDED_FILE).is_file())
+        folder = repository / name / str(version)
+        folder.mkdir(exist_ok=True)
+        if code != folder:
+            shutil.copyfile(code / EMBEDDED_FILE, folder / EMBEDDED_FILE)
+        path.replace(folder / ONNX_FILE)
+        for past in older:
+            shutil.rmtree(past)
+
+
+def write_thresholds(repository: Path, version: int, gate_threshold: float, mask_threshold: float) -> None:
+    """Write thresholds, version and digests into all configurations of the gate.
+
+    Raises:
+        ModelError: a configuration lacks one of the parameters.
+    """
+    values = {
+        GATE_THRESHOLD_PARAMETER: repr(gate_threshold),
+        MASK_THRESHOLD_PARAMETER: repr(mask_threshold),
+        "networks_version": str(version),
+        **{f"{name}_sha256": sha256_of(repository / name / str(version) / ONNX_FILE) for name in NETWORKS},
+    }
+    for path in configurations(repository, GATE):
+        text = path.read_text("utf-8")
+        for name, value in values.items():
+            text, count = re.subn(_PARAMETER.format(name=name), rf'\g<1>"{value}"\g<2>', text)
+            if count != 1:
+                raise ModelError(f"{path} does not have the parameter {name} once")
+        text_format.Parse(text, ModelConfig())
+        write_whole(path, text.encode())
+
+
+def write_manifest(
+    repository: Path,
+    version: int,
+    *,
+    thresholds: Mapping[str, float],
+    temperature: float,
+    split: Mapping[str, object],
+    metrics: Mapping[str, float],
+    parity: Mapping[str, Mapping[str, float]],
+    tools: Mapping[str, str],
+    training: Mapping[str, object],
+) -> None:
+    """Write ``manifest.json``, which ties a version to its files and how they came to be."""
+    models: dict[str, Any] = {}
+    for name in NETWORKS:
+        path = repository / name / str(version) / ONNX_FILE
+        models[name] = {
+            "onnx_sha256": sha256_of(path),
+            "onnx_bytes": path.stat().st_size,
+            "engines": {},
+            "parity": dict(parity[name]),
+        }
+    content = {
+        "version": version,
+        "models": models,
+        "thresholds": dict(thresholds),
+        "temperature": temperature,
+        "split": dict(split),
+        "metrics": {"validation": dict(metrics)},
+        "training": dict(training),
+        "tools": dict(tools),
+    }
+    write_whole(repository / MANIFEST_FILE, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def configurations(repository: Path, model: str) -> list[Path]:
+    """All configuration files of a model: TensorRT's, and those of the other runtimes."""
+    return [repository / model / "config.pbtxt", *sorted((repository / model / "configs").glob("*.pbtxt"))]
+
+
+def parse_configuration(path: Path) -> ModelConfig:
+    """Read a configuration with Triton's own schema.
+
+    Raises:
+        ModelError: it does not parse.
+    """
+    try:
+        return text_format.Parse(path.read_text("utf-8"), ModelConfig())
+    except text_format.ParseError as error:
+        raise ModelError(f"{path} is not a model configuration: {error}") from error
