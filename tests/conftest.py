@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -17,6 +18,10 @@ from tumorctl import TumorClient
 from tumorctl.config import bundled_repository
 from tumorctl.errors import TumorctlError
 from tumorctl.serving.triton import ServeOptions, TritonServer
+
+if TYPE_CHECKING:
+    from tumor_training.run import RunOptions
+    from tumor_training.splits import Split
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
@@ -99,3 +104,54 @@ def phantoms() -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """The made-up brain with a tumour, uint8, shape (7, 256, 256, 3); slices 3 to 6 show the tumour."""
     files = [SAMPLES / "phantom-tumor" / f"phantom-tumor_{number}.png" for number in range(1, 8)]
     return np.stack([np.asarray(Image.open(file)) for file in files])
+
+
+@pytest.fixture(scope="session")
+def made_patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in the Kaggle layout with six made-up patients of three sites, four slices each.
+
+    Slices 2 and 3 show a bright disc in the FLAIR, which the label marks; slices 1 and 4 do not.
+    """
+    root = tmp_path_factory.mktemp("made") / "kaggle_3m"
+    random = np.random.default_rng(7)
+    rows, columns = np.mgrid[0:256, 0:256]
+    brain = np.hypot(rows - 128, columns - 128) < 100
+    for number in range(6):
+        patient = f"TCGA_{('CS', 'DU', 'HT')[number % 3]}_{number:04d}_19960101"
+        (root / patient).mkdir(parents=True)
+        for place in range(1, 5):
+            image = (brain[:, :, np.newaxis] * random.integers(40, 80, (256, 256, 3))).astype(np.uint8)
+            row, column = random.integers(70, 186, 2)
+            tumor = (np.hypot(rows - row, columns - column) < 12 + 3 * number) & (place in (2, 3))
+            image[tumor, 1] = 220
+            stem = root / patient / f"{patient}_{place}"
+            Image.fromarray(image).save(f"{stem}.tif")
+            Image.fromarray((tumor * 255).astype(np.uint8)).save(f"{stem}_mask.tif")
+    return root
+
+
+@pytest.fixture(scope="session")
+def made_split() -> Split:
+    """One of the made-up patients judges, fold 0 of two patients validates, three patients train."""
+    from tumor_training.splits import Split
+
+    names = [f"TCGA_{('CS', 'DU', 'HT')[number % 3]}_{number:04d}_19960101" for number in range(6)]
+    return Split(test=(names[0],), folds=((names[1], names[2]), (names[3], names[4]), (names[5],)))
+
+
+@pytest.fixture(scope="session")
+def made_runs(
+    made_patients: Path, made_split: Split, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[RunOptions, Path]]:
+    """A run of each network on the made-up patients, two short epochs: its options and its best checkpoint."""
+    from tumor_training.batches import LoaderOptions
+    from tumor_training.run import RunOptions, train
+
+    folder = tmp_path_factory.mktemp("runs")
+    runs = {}
+    for network in ("classifier", "segmenter"):
+        options = RunOptions(
+            network, folder / network, loader=LoaderOptions(batch_size=4), epochs=2, precision="32-true", average=0.5
+        )
+        runs[network] = options, train(options, made_patients, made_split, folder / "cache")
+    return runs

@@ -51,14 +51,12 @@ def predict(
     """
     import warnings
 
-    from PIL import Image
-
     from tumorctl.batch import BatchOptions, predict_folders
     from tumorctl.client import TumorClient
     from tumorctl.errors import InvalidInput
 
-    # Slices too large to read are refused with a row of their own; Pillow's warning about them would be noise.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    # Damaged and oversized slices get a row of their own; Pillow's warnings about them would be noise.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     if missing := [path for path in paths if not path.exists() and not path.is_symlink()]:
         raise InvalidInput(f"{missing[0]} does not exist")
     options = ClientOptions(

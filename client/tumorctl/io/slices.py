@@ -29,15 +29,21 @@ def read_slice(path: Path) -> npt.NDArray[np.uint8]:
         UnreadableImage: the file cannot be opened, is empty, truncated or not an image.
         UnsupportedImage: 16 bits, another number of channels, several pages, too small or too large.
     """
-    image = _open(path)
-    with image:
-        _check_kind(image)
-        try:
-            converted = image.convert(_EIGHT_BIT_MODES[image.mode])
-        # Pillow's decoders raise many kinds of errors on damaged files, SyntaxError and struct.error among them.
-        except Exception as error:
-            raise UnreadableImage(f"damaged or truncated image ({_reason(error)})") from error
-        pixels = np.asarray(converted)
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableImage("empty file (0 bytes)")
+        with Image.open(path, formats=_FORMATS) as image:
+            _check_kind(image)
+            pixels = np.asarray(image.convert(_EIGHT_BIT_MODES[image.mode]))
+    except (UnreadableImage, UnsupportedImage):
+        raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not a TIFF, PNG or JPEG image") from error
+    except Image.DecompressionBombError as error:
+        raise UnsupportedImage(_too_large()) from error
+    # Pillow raises many kinds of errors on damaged files, SyntaxError and struct.error among them.
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
     return pixels
@@ -53,23 +59,6 @@ def read_mask(path: Path) -> npt.NDArray[np.bool_]:
         UnreadableImage, UnsupportedImage: as `read_slice`.
     """
     return np.asarray(read_slice(path).max(axis=2) > 0)
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        if path.stat().st_size == 0:
-            raise UnreadableImage("empty file (0 bytes)")
-        return Image.open(path, formats=_FORMATS)
-    except UnidentifiedImageError as error:
-        raise UnreadableImage("not a TIFF, PNG or JPEG image") from error
-    except Image.DecompressionBombError as error:
-        raise UnsupportedImage(_too_large()) from error
-    except OSError as error:
-        raise UnreadableImage(f"cannot be opened ({_reason(error)})") from error
-    except UnreadableImage:
-        raise
-    except Exception as error:
-        raise UnreadableImage(f"damaged image header ({_reason(error)})") from error
 
 
 def _check_kind(image: Image.Image) -> None:
@@ -96,7 +85,7 @@ def _too_large() -> str:
     return f"too large, at most {MAX_SLICE_PIXELS:,} pixels are read"
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return type(error).__name__
+        return f"cannot be opened ({error.strerror})"
+    return f"damaged or truncated image ({type(error).__name__})"
