@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +89,7 @@ def predict_folders(
     *,
     on_slice: Callable[[SliceRow], None] = lambda row: None,
     on_study: Callable[[StudyRow], None] = lambda row: None,
+    stop: threading.Event | None = None,
 ) -> dict[str, Any]:
     """Predict all slices under files and folders and write the results folder of the contract.
 
@@ -100,9 +102,10 @@ def predict_folders(
         options: what to write.
         on_slice: called with each row, in order.
         on_study: called with each finished study.
+        stop: once set, no more slices are begun; those at work are finished.
 
     Returns:
-        The content of ``run.json``.
+        The content of ``run.json``; its ``status`` is ``complete`` or ``interrupted``.
 
     Raises:
         InvalidInput: a path does not exist.
@@ -123,7 +126,7 @@ def predict_folders(
                 on_study(study)
 
         try:
-            found = discover(paths, skip=options.output)
+            found = _until(stop, discover(paths, skip=options.output))
             with closing(_rows(client, found, results, options)) as rows:
                 for row in rows:
                     if study is None or study.study != row.study:
@@ -133,6 +136,8 @@ def predict_folders(
                     counts.add(row)
                     predictions.add(row.cells())
                     on_slice(row)
+            if stop is not None and stop.is_set():
+                status = "interrupted"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
@@ -146,6 +151,15 @@ def predict_folders(
             run = _provenance(client, started, counts, status, failure)
             results.write_run(run)
     return run
+
+
+def _until(
+    stop: threading.Event | None, found: Iterable[SliceFile | UnreadableFolder]
+) -> Iterator[SliceFile | UnreadableFolder]:
+    for item in found:
+        if stop is not None and stop.is_set():
+            return
+        yield item
 
 
 def _rows(

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -63,21 +68,49 @@ def predict(
         gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
     )
     studies: list[StudyRow] = []
-    with TumorClient(url, options=options) as client, _Progress(sys.stderr.isatty()) as progress:
+    with (
+        TumorClient(url, options=options) as client,
+        _Progress(sys.stderr.isatty()) as progress,
+        _stop_on_signal() as stop,
+    ):
         run = predict_folders(
             client,
             paths,
             BatchOptions(output=output, overlays=overlays),
             on_slice=progress.advance,
             on_study=lambda study: studies.append(study) if len(studies) < _STUDIES_SHOWN else None,
+            stop=stop,
         )
     if as_json:
         typer.echo(json.dumps({**run, "output": str(output)}))
     else:
         _show(run, studies, output)
+    if run["status"] == "interrupted":
+        raise KeyboardInterrupt
     if run["counts"]["slices"] == 0 and not run["counts"]["failed"]:
         raise InvalidInput("no slices found: expected TIFF, PNG or JPEG files in the folders named")
     return Status.some_inputs_failed if run["counts"]["failed"] else Status.done
+
+
+@contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """On the first SIGINT or SIGTERM, finish what is at work, so that tables and masks agree; on a second, leave."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        for each in before:
+            signal.signal(each, signal.default_int_handler)
+        typer.echo("stopping: finishing the slices at work; once more to leave at once", err=True)
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class _Progress:
