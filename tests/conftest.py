@@ -48,8 +48,8 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 @pytest.fixture(scope="session")
 def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder in the Kaggle layout with six real patients, spread over the sites: about 200 slices."""
-    return unpack_patients(tmp_path_factory.mktemp("patients"), "--patients", "6")
+    """Folder in the Kaggle layout with eight real patients, spread over the sites: more than 200 slices."""
+    return unpack_patients(tmp_path_factory.mktemp("patients"), "--patients", "8")
 
 
 def unpack_patients(folder: Path, *arguments: str) -> Path:
@@ -140,8 +140,16 @@ def made_split() -> Split:
 
 
 @pytest.fixture(scope="session")
+def one_thread() -> None:
+    """PyTorch on one thread: small tensors gain nothing from more, and lose much where other processes compute."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
 def made_runs(
-    made_patients: Path, made_split: Split, tmp_path_factory: pytest.TempPathFactory
+    one_thread: None, made_patients: Path, made_split: Split, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[RunOptions, Path]]:
     """A run of each network on the made-up patients, two short epochs: its options and its best checkpoint."""
     from tumor_training.batches import LoaderOptions
@@ -150,8 +158,24 @@ def made_runs(
     folder = tmp_path_factory.mktemp("runs")
     runs = {}
     for network in ("classifier", "segmenter"):
-        options = RunOptions(
-            network, folder / network, loader=LoaderOptions(batch_size=4), epochs=2, precision="32-true", average=0.5
-        )
+        loader = LoaderOptions(batch_size=2, negative_share=1 / 3)
+        options = RunOptions(network, folder / network, loader=loader, epochs=2, precision="32-true", average=0.5)
         runs[network] = options, train(options, made_patients, made_split, folder / "cache")
     return runs
+
+
+@pytest.fixture(scope="session")
+def made_repository(
+    made_runs: dict[str, tuple[RunOptions, Path]],
+    made_patients: Path,
+    made_split: Split,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Path:
+    """A model repository exported from the two short runs."""
+    from tumor_export.export import export
+    from tumor_training.dataset import load
+
+    repository = tmp_path_factory.mktemp("exported") / "model_repository"
+    checkpoints = [made_runs[network][1] for network in ("classifier", "segmenter")]
+    export(*checkpoints, load(made_patients), made_split, repository, version=1)
+    return repository
