@@ -112,7 +112,7 @@ def test_thresholds_of_requests_do_not_mix(triton: TritonServer, phantoms: Image
                 probability, segmented, mask = ask(client, phantoms, gate_threshold=threshold)
                 if segmented.sum() != passing or not np.array_equal(segmented, probability >= np.float32(threshold)):
                     wrong.append(f"{threshold}: {segmented.sum()} passed")
-                if mask[~segmented[:, 0]].any() or not mask[3].any() == (passing > 0):
+                if mask[~segmented[:, 0]].any() or bool(mask[3].any()) is not (passing > 0):
                     wrong.append(f"{threshold}: masks of another request")
 
     threads = [threading.Thread(target=work, args=pair) for pair in ((0.0, 7), (0.9, 4), (1.0, 0), (0.9, 4))]

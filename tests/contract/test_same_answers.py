@@ -90,7 +90,7 @@ def test_each_engine_tells_its_provenance(client: TumorClient) -> None:
 
 def test_each_engine_refuses_what_is_not_a_slice(client: TumorClient) -> None:
     with pytest.raises(UnsupportedImage):
-        list(client.predict(np.zeros((1, 256, 256, 3), np.uint16)))  # type: ignore[arg-type]
+        list(client.predict(np.zeros((1, 256, 256, 3), np.uint16)))
 
 
 def test_each_engine_answers_nothing_for_nothing(client: TumorClient) -> None:

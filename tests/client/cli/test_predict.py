@@ -121,9 +121,7 @@ def test_run_summary(results: Path) -> None:
         "failed": 0,
     }
     manifest = json.loads((ROOT / "model_repository" / "manifest.json").read_text())
-    assert run["engine"]["model_digests"] == {
-        name: model["onnx_sha256"] for name, model in manifest["models"].items()
-    }
+    assert run["engine"]["model_digests"] == {name: model["onnx_sha256"] for name, model in manifest["models"].items()}
     assert run["thresholds"] == manifest["thresholds"]
     assert run["timings"]["seconds"] > 0
 

@@ -38,11 +38,11 @@ def test_what_was_done_before_the_source_failed_is_not_lost() -> None:
         yield from range(3)
         raise ConnectionError
 
-    got = []
-    with ThreadPoolExecutor(2) as pool, pytest.raises(ConnectionError):
-        for result in map_ahead(pool, str, source(), ahead=10):
-            got.append(result)
-    assert got == ["0", "1", "2"]
+    with ThreadPoolExecutor(2) as pool:
+        results = map_ahead(pool, str, source(), ahead=10)
+        assert [next(results) for _ in range(3)] == ["0", "1", "2"]
+        with pytest.raises(ConnectionError):
+            next(results)
 
 
 def test_an_error_of_the_work_itself_is_raised_in_its_turn() -> None:

@@ -47,7 +47,7 @@ def test_a_damaged_network_is_not_used(repository: Path) -> None:
     network = next((repository / "tumor_classifier").glob("*/model.onnx"))
     with network.open("ab") as file:
         file.write(b"x")
-    with pytest.raises(DamagedModel, match="model.onnx is damaged"):
+    with pytest.raises(DamagedModel, match=r"model\.onnx is damaged"):
         TumorClient(options=ClientOptions(model_repository=str(repository)))
 
 

@@ -164,7 +164,7 @@ def test_a_damaged_network_is_not_served(tmp_path: Path) -> None:
     content = bytearray(network.read_bytes())
     content[len(content) // 2] ^= 1
     network.write_bytes(content)
-    with pytest.raises(DamagedModel, match="model.onnx is damaged"):
+    with pytest.raises(DamagedModel, match=r"model\.onnx is damaged"):
         TritonServer(options_in(tmp_path, repository))
 
 

@@ -1,0 +1,103 @@
+"""The local engine's candidates: OpenVINO and ONNX Runtime, by precision, in speed and in quality.
+
+    python benchmarks/engines.py DATA [--fold 0]
+
+Milliseconds a slice in batches of 16, the fastest of several interleaved rounds, and the mean volume Dice on the
+validation patients with the shipped thresholds: a faster precision is the default only where that changes by at most
+0.002. DATA is the LGG set in the Kaggle layout; test patients are not looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+from predict import processor
+from rich.console import Console
+from rich.table import Table
+
+from tumor_training.dataset import load
+from tumor_training.scoring import patient_dice
+from tumor_training.splits import read_split
+from tumorctl.config import bundled_repository
+from tumorctl.contract import CLASSIFIER, IMAGE, NETWORKS, SEGMENTER
+from tumorctl.engines.openvino import Network
+from tumorctl.manifest import Manifest, read_manifest
+from tumorctl.types import Precision
+
+BATCH_SIZE = 16
+ROUNDS = 8
+Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+def onnx_runtime(path: Path) -> Run:
+    """A network in ONNX Runtime, fp32 on the processor."""
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def run(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        parts = [
+            session.run(None, {IMAGE: images[start : start + BATCH_SIZE]})[0]
+            for start in range(0, len(images), BATCH_SIZE)
+        ]
+        return np.concatenate(parts)
+
+    return run
+
+
+def candidates(manifest: Manifest) -> dict[str, dict[str, Run]]:
+    """Each candidate's two networks."""
+    made: dict[str, dict[str, Run]] = {
+        "ONNX Runtime fp32": {name: onnx_runtime(manifest.onnx_path(name)) for name in NETWORKS}
+    }
+    for precision in (Precision.fp32, Precision.bf16):
+        made[f"OpenVINO {precision.value}"] = {name: Network(manifest.onnx_path(name), precision) for name in NETWORKS}
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--fold", type=int, default=0)
+    args = parser.parse_args()
+    slices = load(args.data)
+    indices = slices.indices_of(read_split().validation(args.fold))
+    images, masks = slices.images[indices], slices.masks[indices]
+    patients = [slices.patients[index] for index in indices]
+    manifest = read_manifest(bundled_repository())
+    made = candidates(manifest)
+    batch = np.ascontiguousarray(images[masks.any(axis=(1, 2))][:BATCH_SIZE])
+    fastest = {name: dict.fromkeys(NETWORKS, float("inf")) for name in made}
+    for _ in range(ROUNDS):
+        for name, networks in made.items():
+            for network, run in networks.items():
+                started = time.perf_counter()
+                run(batch)
+                spent = (time.perf_counter() - started) / len(batch) * 1000
+                fastest[name][network] = min(fastest[name][network], spent)
+    table = Table(title=f"{len(images)} validation slices; {processor()}", title_justify="left")
+    for column in ("engine", "classifier, ms", "segmenter, ms", "mean Dice", "change"):
+        table.add_column(column, justify="left" if column == "engine" else "right")
+    reference = None
+    for name, networks in made.items():
+        passed = networks[CLASSIFIER](images)[:, 0] >= np.float32(manifest.gate_threshold)
+        predicted = np.zeros_like(masks)
+        predicted[passed] = networks[SEGMENTER](images[passed]) >= np.float32(manifest.mask_threshold)
+        dice = float(np.mean(list(patient_dice(predicted, masks, patients).values())))
+        reference = dice if reference is None else reference
+        table.add_row(
+            name,
+            f"{fastest[name][CLASSIFIER]:.1f}",
+            f"{fastest[name][SEGMENTER]:.1f}",
+            f"{dice:.4f}",
+            f"{dice - reference:+.4f}",
+        )
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
