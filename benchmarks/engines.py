@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-from predict import processor
+from machine import processor
 from rich.console import Console
 from rich.table import Table
 
