@@ -55,7 +55,7 @@ def compare_classifier(network: ServedNetwork, path: Path, images: npt.NDArray[n
     """
     wanted, got = _both(network, path, images)
     parity = Parity(len(images), float(np.abs(wanted - got).max()), 1.0)
-    if parity.max_error > MAX_PROBABILITY_ERROR:
+    if not parity.max_error <= MAX_PROBABILITY_ERROR:  # so that NaN fails
         raise ParityError(f"{path.name}: a probability is off by {parity.max_error:.2g}")
     return parity
 
@@ -65,6 +65,9 @@ def compare_segmenter(
 ) -> Parity:
     """Compare a segmenter with its ONNX file; see `MIN_DICE`.
 
+    Where neither finds any tumour there are no masks to compare; the probabilities themselves must then agree as a
+    classifier's.
+
     Args:
         network: what was exported.
         path: its ONNX file.
@@ -72,13 +75,15 @@ def compare_segmenter(
         mask_threshold: probability from which a pixel is tumour.
 
     Raises:
-        ParityError: the masks, all together, agree less than required.
+        ParityError: the masks, all together, agree less than required, or a probability is not a number.
     """
     wanted, got = _both(network, path, images)
     a, b = wanted >= np.float32(mask_threshold), got >= np.float32(mask_threshold)
     total = a.sum() + b.sum()
     dice = float(2 * (a & b).sum() / total) if total else 1.0
     parity = Parity(len(images), float(np.abs(wanted - got).max()), dice)
+    if not (parity.max_error <= MAX_PROBABILITY_ERROR if not total else np.isfinite(parity.max_error)):
+        raise ParityError(f"{path.name}: a probability is off by {parity.max_error:.2g}")
     if parity.dice < MIN_DICE:
         raise ParityError(f"{path.name}: masks agree with Dice {parity.dice:.5f} only")
     return parity

@@ -59,11 +59,16 @@ def install_networks(repository: Path, version: int, networks: Mapping[str, Path
         repository: with its skeleton.
         version: of both networks.
         networks: an ONNX file for each network.
+
+    Raises:
+        ModelError: the skeleton lacks a network's code.
     """
     for name, path in networks.items():
-        older = [f for f in (repository / name).glob("*") if f.name.isdecimal() and f.name != str(version)]
-        code = next(f for f in [repository / name / str(version), *older] if (f / EMBEDDED_FILE).is_file())
         folder = repository / name / str(version)
+        older = [f for f in (repository / name).glob("*") if f.name.isdecimal() and f != folder]
+        code = next((f for f in [folder, *older] if (f / EMBEDDED_FILE).is_file()), None)
+        if code is None:
+            raise ModelError(f"{repository / name} has no {EMBEDDED_FILE}: copy the bundled model repository again")
         folder.mkdir(exist_ok=True)
         if code != folder:
             shutil.copyfile(code / EMBEDDED_FILE, folder / EMBEDDED_FILE)

@@ -131,7 +131,11 @@ class SliceDataModule(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """All slices of the validation patients, in order."""
+        """All slices of the validation patients, in order.
+
+        Lightning deals them to the processes of a data-parallel run and evens the shares out by repeating at most one
+        slice a process, so that the figures of such a run may differ slightly from those of one process.
+        """
         return DataLoader(self.validation_set, batch_size=32, collate_fn=_as_is, num_workers=self.options.workers)
 
 

@@ -19,7 +19,7 @@ from tumorctl.errors import InvalidInput
 SENSITIVITY = 0.99
 """Part of the slices with a tumour of at least `LARGE_TUMOR_PX` that the gate must let through."""
 LARGE_TUMOR_PX = 50
-_MASK_THRESHOLDS = np.round(np.arange(0.2, 0.81, 0.05), 2)
+_MASK_THRESHOLDS = np.round(np.arange(0.1, 0.91, 0.05), 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ def calibrate(
     images, masks = slices.images[indices], slices.masks[indices]
     of_patient = [slices.patients[index] for index in indices]
     area = masks.sum(axis=(1, 2))
-    logits = torch.cat(list(logits_of(classifier, images))).numpy()
-    temperature = fit_temperature(logits, area > 0)
-    probabilities = (1 / (1 + np.exp(-logits / temperature))).astype(np.float32)
+    logits = torch.cat(list(logits_of(classifier, images)))
+    temperature = fit_temperature(logits.numpy(), area > 0)
+    probabilities = torch.sigmoid(logits / temperature).numpy()
     gate = choose_gate(probabilities, area)
     passed = probabilities >= np.float32(gate)
     segmented = probabilities_of(segmenter, images[passed])

@@ -163,6 +163,8 @@ def train(
     """
     logging.getLogger("tumor_training").setLevel(logging.INFO)
     with needs_extra("train", _PURPOSE):
+        from lightning.pytorch.utilities import rank_zero_only
+
         from tumor_training.batches import LoaderOptions
         from tumor_training.run import RunOptions
         from tumor_training.run import train as train_network
@@ -191,7 +193,7 @@ def train(
         resume=resume,
     )
     best = train_network(options, data, read_split(split), cache)
-    typer.echo(f"best checkpoint: {best}")
+    rank_zero_only(typer.echo)(f"best checkpoint: {best}")
     return Status.done
 
 

@@ -18,7 +18,14 @@ import numpy.typing as npt
 
 from tumorctl.contract import CHANNELS, SIDE
 from tumorctl.errors import InvalidInput
-from tumorctl.io.discovery import SliceFile, UnreadableFolder, discover, mask_path
+from tumorctl.io.discovery import (
+    MASK_STEM_SUFFIX,
+    SLICE_SUFFIXES,
+    SliceFile,
+    UnreadableFolder,
+    discover,
+    mask_path,
+)
 from tumorctl.io.slices import read_mask, read_slice
 
 _CACHE_FORMAT = 1
@@ -124,7 +131,7 @@ def verify(root: Path) -> Verification:
                 count = counts.setdefault(item.study, [0, 0])
                 count[0] += 1
                 count[1] += outcome
-    problems += [Problem(name, "label without a slice") for name in _orphan_masks(slices)]
+    problems += [Problem(name, "label without a slice") for name in _orphan_masks(root, slices)]
     return Verification(
         patients={patient: PatientCount(*count) for patient, count in counts.items()}, problems=tuple(problems)
     )
@@ -174,15 +181,11 @@ def _check_pair(item: SliceFile) -> Problem | bool:
     return bool(mask.any())
 
 
-def _orphan_masks(slices: Sequence[SliceFile]) -> list[str]:
+def _orphan_masks(root: Path, slices: Sequence[SliceFile]) -> list[str]:
     expected = {mask_path(item.path) for item in slices}
-    folders = {item.path.parent: item.name.removesuffix(item.path.name) for item in slices}
-    return [
-        prefix + path.name
-        for folder, prefix in folders.items()
-        for path in sorted(folder.glob("*_mask.*"))
-        if path not in expected
-    ]
+    masks = (path for path in sorted(root.rglob(f"*{MASK_STEM_SUFFIX}.*")) if path.suffix.lower() in SLICE_SUFFIXES)
+    names = (path.relative_to(root) for path in masks if path not in expected)
+    return [name.as_posix() for name in names if not any(part.startswith(".") for part in name.parts)]
 
 
 def _decode(slices: Sequence[SliceFile]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.bool_]]:

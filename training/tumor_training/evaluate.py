@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tumor_training.calibrate import LARGE_TUMOR_PX
-from tumor_training.scoring import patient_dice, slice_auc
+from tumor_training.metrics import PatientDice
+from tumor_training.scoring import slice_auc
 from tumorctl.batch import BatchOptions, predict_folders
 from tumorctl.client import TumorClient
 from tumorctl.errors import InvalidInput
@@ -93,7 +95,8 @@ def score(results: Path, folders: dict[str, Path]) -> Evaluation:
     Raises:
         InvalidInput: a label is missing or of another size.
     """
-    probabilities, passed, predicted, labelled, studies = [], [], [], [], []
+    probabilities, passed, marked, areas = [], [], [], []
+    dice = PatientDice(folders)
     with (results / PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             label = read_mask(mask_path(folders[row["study"]] / row["path"]))
@@ -102,19 +105,19 @@ def score(results: Path, folders: dict[str, Path]) -> Evaluation:
                 raise InvalidInput(f"{row['path']}: label and slice differ in size")
             probabilities.append(float(row["tumor_probability"] or 0))
             passed.append(row["segmented"] == "true")
-            predicted.append(mask)
-            labelled.append(label)
-            studies.append(row["study"])
-    labels, masks = np.stack(labelled), np.stack(predicted)
-    gate, area = np.array(passed), labels.sum(axis=(1, 2))
+            marked.append(bool(mask.any()))
+            areas.append(int(label.sum()))
+            # One by one: slices of different patients may differ in size.
+            dice.update(torch.from_numpy(mask)[None], torch.from_numpy(label)[None], [row["study"]])
+    gate, area = np.array(passed), np.array(areas)
     positive = area > 0
     return Evaluation(
-        slices=len(labels),
+        slices=len(area),
         positive=int(positive.sum()),
         auc=slice_auc(np.array(probabilities, np.float32), positive),
         gate_sensitivity=float(gate[positive].mean()),
         gate_sensitivity_large=float(gate[area >= LARGE_TUMOR_PX].mean()),
         gate_specificity=float(1 - gate[~positive].mean()),
-        false_positive_slices=float(masks[~positive].any(axis=(1, 2)).mean()),
-        dice=patient_dice(masks, labels, studies),
+        false_positive_slices=float(np.array(marked)[~positive].mean()),
+        dice=dice.per_patient(),
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import logging
 import sys
 import time
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger
 
 from tumor_training.batches import LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
@@ -73,14 +74,16 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     validation = split.validation(options.fold)
     slices = load(data, cache)
     module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
+    if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
+        raise InvalidInput(f"{len(module.sampler)} training slices do not fill a batch of every process")
     task = _task(options, validation)
     task.network.to(memory_format=torch.channels_last)
+    # Whole checkpoints: of weights alone, Lightning would store the last ones and not their moving average.
     best = ModelCheckpoint(
         options.output,
         filename="best",
         monitor=task.monitor,
         mode="max",
-        save_weights_only=True,
         enable_version_counter=False,
     )
     last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False)
@@ -92,19 +95,22 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         num_nodes=options.nodes,
         strategy="ddp" if options.devices * options.nodes > 1 else "auto",
         callbacks=[best, last, *_callbacks(options)],
-        logger=CSVLogger(options.output, name="", version=""),
+        logger=False,
         default_root_dir=options.output,
         enable_progress_bar=sys.stderr.isatty(),
         enable_model_summary=False,
-        log_every_n_steps=10,
+        log_every_n_steps=1,
         num_sanity_val_steps=0,
         gradient_clip_val=1.0,
     )
     checkpoint = options.output / "last.ckpt"
     started = time.monotonic()
-    trainer.fit(
-        task, module, ckpt_path=checkpoint if options.resume and checkpoint.is_file() else None, weights_only=True
-    )
+    with warnings.catch_warnings():
+        # A resumed run finds its own checkpoints there.
+        warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
+        trainer.fit(
+            task, module, ckpt_path=checkpoint if options.resume and checkpoint.is_file() else None, weights_only=True
+        )
     if trainer.is_global_zero:
         _write_summary(options, task, trainer, best, time.monotonic() - started)
     return Path(best.best_model_path)
@@ -138,7 +144,7 @@ def _task(options: RunOptions, validation: tuple[str, ...]) -> ClassifierTask | 
 
 
 def _callbacks(options: RunOptions) -> list[Callback]:
-    callbacks: list[Callback] = [_EpochLog()]
+    callbacks: list[Callback] = [_EpochLog(options.output / "metrics.csv")]
     if options.average:
         callbacks.append(EMAWeightAveraging(decay=options.average))
     if sys.stderr.isatty():
@@ -147,19 +153,34 @@ def _callbacks(options: RunOptions) -> list[Callback]:
 
 
 class _EpochLog(Callback):
-    """One line an epoch, for logs and terminals without a progress bar."""
+    """One line an epoch, in the log and in ``metrics.csv``, which a resumed run continues."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: Path) -> None:
+        self.table = table
         self.started = time.monotonic()
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.is_global_zero and trainer.current_epoch == 0:
+            self.table.parent.mkdir(parents=True, exist_ok=True)
+            self.table.unlink(missing_ok=True)
 
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.started = time.monotonic()
 
-    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if trainer.is_global_zero and not trainer.sanity_checking:
-            metrics = "  ".join(f"{key} {float(value):.4f}" for key, value in sorted(trainer.callback_metrics.items()))
-            elapsed = time.monotonic() - self.started
-            logger.info("epoch %d/%s: %s  (%.0f s)", trainer.current_epoch + 1, trainer.max_epochs, metrics, elapsed)
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # Asked for in every process: what is not joined yet is joined now.
+        metrics = {key: float(value) for key, value in sorted(trainer.callback_metrics.items())}
+        if not trainer.is_global_zero:
+            return
+        row = {"epoch": trainer.current_epoch, **metrics, "seconds": round(time.monotonic() - self.started, 1)}
+        is_new = not self.table.exists()
+        with self.table.open("a", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if is_new:
+                writer.writeheader()
+            writer.writerow(row)
+        text = "  ".join(f"{key} {value:.4f}" for key, value in metrics.items())
+        logger.info("epoch %d/%s: %s  (%.0f s)", row["epoch"] + 1, trainer.max_epochs, text, row["seconds"])
 
 
 def _write_summary(

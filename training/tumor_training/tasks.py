@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +21,7 @@ from tumor_training.networks import TumorClassifier, TumorSegmenter
 from tumor_training.networks.normalise import to_unit_range
 from tumor_training.networks.weights import RANDOM
 from tumor_training.transforms import AugmentOptions, augment
+from tumorctl.errors import InvalidInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,30 @@ class Task(lightning.LightningModule):
         self.log("train/loss", loss, on_step=False, on_epoch=True, batch_size=len(images), sync_dist=True)
         return loss
 
+    def on_train_start(self) -> None:
+        """Refuse to resume a run under a schedule of another length.
+
+        Raises:
+            InvalidInput: the run was begun with other epochs, batches or data.
+        """
+        schedule = self.lr_schedulers()
+        assert isinstance(schedule, torch.optim.lr_scheduler.OneCycleLR)
+        if schedule.total_steps != self._steps():
+            raise InvalidInput(
+                f"the run was begun with {schedule.total_steps} steps and would go on with {self._steps()}: "
+                "resume it as it was begun, or start anew"
+            )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Put the averaged weights, which are what is validated, into checkpoints of weights alone too.
+
+        Lightning asks the averaging callback only where a checkpoint holds the whole state of the run.
+        """
+        for callback in getattr(self.trainer, "callbacks", ()):
+            if isinstance(callback, WeightAveraging) and "averaging_state" not in checkpoint:
+                callback.on_save_checkpoint(self.trainer, self, checkpoint)
+                checkpoint.pop("current_model_state", None)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on norms and biases, one cycle over the whole run."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
@@ -112,10 +138,14 @@ class Task(lightning.LightningModule):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.options.optimizer.learning_rate,
-            total_steps=int(self.trainer.estimated_stepping_batches),
+            total_steps=self._steps(),
             pct_start=0.25,
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _steps(self) -> int:
+        """Length of the schedule; a cycle of fewer than five steps would have no rise to divide by."""
+        return max(5, int(self.trainer.estimated_stepping_batches))
 
 
 class ClassifierTask(Task):
@@ -138,7 +168,8 @@ class ClassifierTask(Task):
         logits = self(to_unit_range(batch["images"])).float()
         positive = batch["masks"].flatten(1).any(1)
         self.auc.update(torch.sigmoid(logits), positive.int())
-        self.log("val/loss", F.binary_cross_entropy_with_logits(logits, positive.float()), batch_size=len(logits))
+        loss = F.binary_cross_entropy_with_logits(logits, positive.float())
+        self.log("val/loss", loss, batch_size=len(logits), sync_dist=True)
         self.log(self.monitor, self.auc, prog_bar=True)
 
 

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from torch import Tensor, nn
+
+from tumor_training.calibrate import LARGE_TUMOR_PX, calibrate, choose_gate, fit_temperature
+from tumor_training.dataset import SliceArrays
+from tumorctl.errors import InvalidInput
+
+Floats = npt.NDArray[np.float32]
+
+
+@pytest.mark.parametrize("temperature", [0.4, 1.0, 2.5])
+def test_the_temperature_that_the_logits_were_made_with_is_found(temperature: float) -> None:
+    random = np.random.default_rng(3)
+    calibrated = random.normal(0, 3, 40_000)
+    positive = random.random(40_000) < 1 / (1 + np.exp(-calibrated))
+    fitted = fit_temperature((calibrated * temperature).astype(np.float32), positive)
+    assert fitted == pytest.approx(temperature, rel=0.05)
+
+
+@given(logits=st.lists(st.floats(-8, 8, width=32), min_size=4, max_size=20), data=st.data())
+def test_no_other_temperature_is_better(logits: list[float], data: st.DataObject) -> None:
+    positive = data.draw(arrays.arrays(np.bool_, len(logits)))
+    # Where a threshold divides the kinds without fail, or the wrong way round, the best temperature is 0 or infinite.
+    x = np.array(logits, np.float32)
+    assume(positive.any() and not positive.all())
+    slope = x[positive].sum() - x.sum() / 2
+    assume(slope > 1 and ((x > 0) != positive).any() and np.abs(x[(x > 0) != positive]).max() > 0.5)
+
+    def entropy(temperature: float) -> float:
+        z = x.astype(float) / temperature
+        return float(np.mean(np.logaddexp(0, z) - positive * z))
+
+    fitted = fit_temperature(x, positive)
+    for factor in (0.8, 0.97, 1.03, 1.25):
+        assert entropy(fitted) <= entropy(fitted * factor) + 1e-7
+
+
+@pytest.mark.parametrize("logits", [[-300, -200, 200, 300], [300, 200, -200, -300], [0, 0, 0, 0]])
+def test_the_temperature_is_a_positive_number_for_any_classifier(logits: list[float]) -> None:
+    fitted = fit_temperature(np.array(logits, np.float32), np.array([False, False, True, True]))
+    assert 0 < fitted < float("inf")
+
+
+@given(
+    probabilities=arrays.arrays(np.float32, 30, elements=st.floats(0, 1, width=32)),
+    area_px=arrays.arrays(np.int64, 30, elements=st.sampled_from([0, 10, LARGE_TUMOR_PX - 1, LARGE_TUMOR_PX, 900])),
+    sensitivity=st.sampled_from([0.5, 0.9, 0.95, 0.99, 1.0]),
+)
+def test_the_gate_keeps_its_sensitivity_and_no_higher_one_does(
+    probabilities: Floats, area_px: npt.NDArray[np.int64], sensitivity: float
+) -> None:
+    large = probabilities[area_px >= LARGE_TUMOR_PX]
+    assume(len(large))
+    gate = choose_gate(probabilities, area_px, sensitivity)
+    assert gate == pytest.approx(round(gate, 4), abs=1e-12)
+    assert (large >= np.float32(gate)).mean() >= sensitivity - 1e-9
+    if gate < 1:
+        assert (large.astype(float) >= gate + 1e-4 + 1e-12).mean() < sensitivity
+
+
+def test_small_tumours_do_not_lower_the_gate() -> None:
+    probabilities = np.array([0.9, 0.8, 0.01, 0.02], np.float32)
+    assert choose_gate(probabilities, np.array([80, LARGE_TUMOR_PX, LARGE_TUMOR_PX - 1, 0])) == pytest.approx(0.8)
+
+
+def test_a_gate_needs_a_large_tumour() -> None:
+    with pytest.raises(InvalidInput, match="no validation slice has a tumour large enough"):
+        choose_gate(np.array([0.5], np.float32), np.array([LARGE_TUMOR_PX - 1]))
+
+
+class BrightestPixel(nn.Module):
+    """A classifier that looks for one bright pixel: its logit is 8 times (brightest - 1/2)."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return 8 * (images[:, 1].flatten(1).amax(1) - 0.5)
+
+
+class Brightness(nn.Module):
+    """A segmenter whose probability is the pixel's brightness."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.logit(images[:, 1:2], eps=1e-6)
+
+
+def disc(radius: int) -> npt.NDArray[np.bool_]:
+    rows, columns = np.mgrid[0:256, 0:256]
+    return np.asarray(np.hypot(rows - 128, columns - 128) <= radius)
+
+
+@pytest.fixture
+def made_slices() -> SliceArrays:
+    """Two patients, four slices each: tumours of brightness 0.6 in halos of 0.4, and a bright slice without tumour."""
+    images, masks = np.zeros((8, 256, 256, 3), np.uint8), np.zeros((8, 256, 256), np.bool_)
+    for index in (0, 1, 4, 5):
+        images[index, disc(20), 1] = round(0.4 * 255)
+        images[index, disc(12), 1] = round(0.6 * 255)
+        masks[index] = disc(12)
+    images[2, 5, 5, 1] = 255
+    return SliceArrays(images, masks, ("a",) * 4 + ("b",) * 4, (1, 2, 3, 4) * 2)
+
+
+def test_thresholds_and_figures_are_those_of_the_validation_patients(made_slices: SliceArrays) -> None:
+    chosen = calibrate(BrightestPixel(), Brightness(), made_slices, ["a", "b"])  # type: ignore[arg-type]
+    logit, area = 8 * (round(0.6 * 255) / 255 - 0.5), 2 * disc(12).sum()
+    assert chosen.gate_threshold == pytest.approx(1 / (1 + np.exp(-logit / chosen.temperature)), abs=1e-4)
+    assert 0.4 < chosen.mask_threshold <= 0.6
+    assert chosen.metrics == {
+        # The bright pixel passes the gate and is taken for tumour.
+        "mean_volume_dice": pytest.approx((2 * area / (2 * area + 1) + 1) / 2),
+        "gate_sensitivity_large": 1.0,
+        "gate_false_positive_rate": pytest.approx(1 / 4),
+        "patients": 2.0,
+    }
+
+
+def test_other_patients_choose_nothing(made_slices: SliceArrays) -> None:
+    made_slices.images[4:, :, :, 1] = 200
+    chosen = calibrate(BrightestPixel(), Brightness(), made_slices, ["a"])  # type: ignore[arg-type]
+    assert chosen.metrics["patients"] == 1.0
+    assert chosen.metrics["mean_volume_dice"] == pytest.approx(1.0, abs=1e-3)
+    assert chosen.metrics["gate_false_positive_rate"] == pytest.approx(1 / 2)
+
+
+def test_a_gate_that_misses_costs_dice(made_slices: SliceArrays) -> None:
+    """99 % of large tumours may be lost at most; of four none may, of many small ones all."""
+    made_slices.images[1] = 0
+    chosen = calibrate(BrightestPixel(), Brightness(), made_slices, ["a"])  # type: ignore[arg-type]
+    assert chosen.metrics["gate_sensitivity_large"] == 1.0
+    assert chosen.metrics["gate_false_positive_rate"] == 1.0
+    assert chosen.metrics["mean_volume_dice"] == pytest.approx(2 / 3, abs=0.01)
+
+
+def test_patients_without_slices_are_refused(made_slices: SliceArrays, tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="no slices of nobody"):
+        calibrate(BrightestPixel(), Brightness(), made_slices, ["nobody"])  # type: ignore[arg-type]
