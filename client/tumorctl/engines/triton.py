@@ -117,12 +117,13 @@ class TritonEngine:
         return self._workers.submit(self._answer, images, gate_threshold, time.monotonic() + timeout_s)
 
     def close(self) -> None:
-        """Drop what waits, end retries, close the connections."""
+        """Drop what waits, end retries and calls under way, close the connections."""
         self._closed.set()
-        self._workers.shutdown(wait=True, cancel_futures=True)
+        self._workers.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             while self._clients:
                 self._clients.pop().close()
+        self._workers.shutdown(wait=True)
 
     def _client(self) -> triton.InferenceServerClient:
         client: triton.InferenceServerClient | None = getattr(self._per_thread, "client", None)

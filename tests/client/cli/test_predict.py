@@ -200,7 +200,7 @@ def test_memory_stays_bounded_on_a_huge_image(bad_inputs: Path, tmp_path: Path) 
         "import resource, subprocess, sys; subprocess.run(sys.argv[1:]); "
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     )
-    command = [TUMORCTL, "predict", bad_inputs, "--output", tmp_path / "out", "--json"]
+    command: list[str | Path] = [TUMORCTL, "predict", bad_inputs, "--output", tmp_path / "out", "--json"]
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, timeout=100)
     assert int(done.stdout.splitlines()[-1]) < 1_000_000  # kB
 
@@ -285,7 +285,7 @@ def test_a_full_disk_costs_masks_and_not_the_run(tmp_path: Path) -> None:
         "import os, resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
         "resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000)); os.execv(sys.argv[1], sys.argv[1:])"
     )
-    command = [TUMORCTL, "predict", SAMPLES / "phantom-tumor", "--output", tmp_path / "out"]
+    command: list[str | Path] = [TUMORCTL, "predict", SAMPLES / "phantom-tumor", "--output", tmp_path / "out"]
     done = subprocess.run([sys.executable, "-c", program, *command], capture_output=True, text=True, timeout=100)
     assert done.returncode == 3, done.stderr
     rows = rows_of(tmp_path / "out" / "predictions.csv")

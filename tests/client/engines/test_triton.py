@@ -201,3 +201,23 @@ def test_a_server_with_other_tensors_is_refused(fake: tuple[FailingServer, str])
 def test_nobody_there(url: str) -> None:
     with pytest.raises(ServerUnavailable, match="no Triton server answers"):
         TritonEngine(url)
+
+
+def test_closing_does_not_wait_for_a_slow_server(fake: tuple[FailingServer, str]) -> None:
+    server, url = fake
+    server.delay_s = 20.0
+    engine = TritonEngine(url)
+    answers = [engine.submit(IMAGES, gate_threshold=None, timeout_s=100) for _ in range(8)]
+    while not server.calls:
+        time.sleep(0.01)
+    server.delay_s = 0.0
+    engine.close()
+    assert all(answer.done() for answer in answers)
+    assert isinstance(answers[0].exception(), EngineError)
+    assert answers[-1].cancelled()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8001", "127.0.0.1"])
+def test_what_is_not_an_address_says_so(url: str) -> None:
+    with pytest.raises(ServerUnavailable, match="server"):
+        TritonEngine(url)

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,26 +26,7 @@ from tumorctl.serving.triton import ServeOptions, TritonServer, is_ready
 TUMORCTL = Path(sys.executable).with_name("tumorctl")
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
-
-
-def options_in(folder: Path, repository: Path | None = None) -> ServeOptions:
-    grpc_port, http_port, metrics_port = free_ports(3)
-    return ServeOptions(
-        repository=repository or bundled_repository(),
-        log_file=folder / "triton.log",
-        grpc_port=grpc_port,
-        http_port=http_port,
-        metrics_port=metrics_port,
-    )
+OptionsFor = Callable[..., ServeOptions]
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +69,10 @@ def gone(processes: list[psutil.Process]) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_stops_the_server_and_all_its_processes(tmp_path: Path, number: signal.Signals) -> None:
-    options = options_in(tmp_path)
+def test_a_signal_stops_the_server_and_all_its_processes(
+    tmp_path: Path, number: signal.Signals, options_for: OptionsFor
+) -> None:
+    options = options_for(tmp_path)
     with running(options) as process:
         assert is_ready("127.0.0.1", options.http_port)
         family = psutil.Process(process.pid).children(recursive=True)
@@ -103,8 +86,8 @@ def test_a_signal_stops_the_server_and_all_its_processes(tmp_path: Path, number:
     assert not [name for name in os.listdir("/dev/shm") if name.startswith("tumorctl-")]  # noqa: PTH208
 
 
-def test_killing_the_command_does_not_leave_the_server_behind(tmp_path: Path) -> None:
-    options = options_in(tmp_path)
+def test_killing_the_command_does_not_leave_the_server_behind(tmp_path: Path, options_for: OptionsFor) -> None:
+    options = options_for(tmp_path)
     with running(options) as process:
         family = psutil.Process(process.pid).children(recursive=True)
         process.kill()
@@ -147,8 +130,8 @@ def test_administration_is_locked(triton: TritonServer) -> None:
     connection.close()
 
 
-def test_a_taken_port_is_named(tmp_path: Path) -> None:
-    options = options_in(tmp_path)
+def test_a_taken_port_is_named(tmp_path: Path, options_for: OptionsFor) -> None:
+    options = options_for(tmp_path)
     with socket.socket() as other:
         other.bind(("127.0.0.1", options.http_port))
         other.listen()
@@ -157,7 +140,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
     assert not options.log_file.exists()
 
 
-def test_a_damaged_network_is_not_served(tmp_path: Path) -> None:
+def test_a_damaged_network_is_not_served(tmp_path: Path, options_for: OptionsFor) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(bundled_repository(), repository)
     network = next((repository / "tumor_segmenter").glob("*/model.onnx"))
@@ -165,21 +148,21 @@ def test_a_damaged_network_is_not_served(tmp_path: Path) -> None:
     content[len(content) // 2] ^= 1
     network.write_bytes(content)
     with pytest.raises(DamagedModel, match=r"model\.onnx is damaged"):
-        TritonServer(options_in(tmp_path, repository))
+        TritonServer(options_for(tmp_path, repository))
 
 
-def test_a_model_that_does_not_load_is_an_error_that_quotes_the_log(tmp_path: Path) -> None:
+def test_a_model_that_does_not_load_is_an_error_that_quotes_the_log(tmp_path: Path, options_for: OptionsFor) -> None:
     repository = tmp_path / "repository"
     shutil.copytree(bundled_repository(), repository)
     (repository / "segmentation_gate" / "1" / "model.py").write_text("raise RuntimeError('no gate today')\n")
-    server = TritonServer(options_in(tmp_path, repository))
+    server = TritonServer(options_for(tmp_path, repository))
     with pytest.raises(ServeError, match="no gate today"):
         server.start()
     assert server.pid is None
 
 
-def test_a_server_that_dies_is_noticed(tmp_path: Path) -> None:
-    with TritonServer(options_in(tmp_path)) as server:
+def test_a_server_that_dies_is_noticed(tmp_path: Path, options_for: OptionsFor) -> None:
+    with TritonServer(options_for(tmp_path)) as server:
         assert server.pid is not None
         os.kill(server.pid, signal.SIGKILL)
         with pytest.raises(ServeError, match="ended by itself"):
