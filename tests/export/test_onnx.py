@@ -145,7 +145,7 @@ def test_files_tell_nothing_of_the_machine_that_made_them(graphs: Graphs, name: 
     for tensor in model.graph.initializer:
         tensor.ClearField("raw_data")  # weights may spell anything
     told = model.SerializeToString()
-    for source in (b".py", b"def ", b"return", b"self", b"torch", b"File ", b"stack_trace", b"/"):
+    for source in (b".py", b"def ", b"return", b"self", b"torch", b"File ", b"stack_trace", b"/lib", b"/home"):
         assert source not in told
 
 

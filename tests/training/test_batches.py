@@ -108,15 +108,6 @@ def test_negatives_are_drawn_among_the_training_slices(slices: SliceArrays, made
     assert (sum(positive), len(positive)) == (6, 8)
 
 
-@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
-def test_loader_processes_give_the_same_batches(slices: SliceArrays, made_split: Split) -> None:
-    alone = batches_of(module(slices, made_split, batch_size=6).val_dataloader())
-    helped = batches_of(module(slices, made_split, batch_size=6, workers=1).val_dataloader())
-    for one, other in zip(alone, helped, strict=True):
-        assert one["patients"] == other["patients"]
-        np.testing.assert_array_equal(one["images"], other["images"])  # type: ignore[arg-type]
-
-
 def test_a_patient_without_slices_is_refused(slices: SliceArrays) -> None:
     with pytest.raises(InvalidInput, match="no slices of nobody"):
         SliceDataModule(slices, ["nobody"], [], LoaderOptions(), seed=0)

@@ -27,22 +27,19 @@ def test_the_temperature_that_the_logits_were_made_with_is_found(temperature: fl
     assert fitted == pytest.approx(temperature, rel=0.05)
 
 
-@given(logits=st.lists(st.floats(-8, 8, width=32), min_size=4, max_size=20), data=st.data())
-def test_no_other_temperature_is_better(logits: list[float], data: st.DataObject) -> None:
-    positive = data.draw(arrays.arrays(np.bool_, len(logits)))
-    # Where a threshold divides the kinds without fail, or the wrong way round, the best temperature is 0 or infinite.
-    x = np.array(logits, np.float32)
-    assume(positive.any() and not positive.all())
-    slope = x[positive].sum() - x.sum() / 2
-    assume(slope > 1 and ((x > 0) != positive).any() and np.abs(x[(x > 0) != positive]).max() > 0.5)
+@pytest.mark.parametrize("seed", range(5))
+def test_no_other_temperature_is_better(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    positive = np.arange(200) % 3 == 0
+    x = (random.normal(0, 2, 200) + np.where(positive, 1.5, -1)).astype(np.float32)
 
     def entropy(temperature: float) -> float:
         z = x.astype(float) / temperature
         return float(np.mean(np.logaddexp(0, z) - positive * z))
 
     fitted = fit_temperature(x, positive)
-    for factor in (0.8, 0.97, 1.03, 1.25):
-        assert entropy(fitted) <= entropy(fitted * factor) + 1e-7
+    for factor in (0.5, 0.8, 0.97, 1.03, 1.25, 2.0):
+        assert entropy(fitted) < entropy(fitted * factor)
 
 
 @pytest.mark.parametrize("logits", [[-300, -200, 200, 300], [300, 200, -200, -300], [0, 0, 0, 0]])
