@@ -8,7 +8,6 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -114,16 +113,6 @@ class Task(lightning.LightningModule):
                 f"the run was begun with {schedule.total_steps} steps and would go on with {self._steps()}: "
                 "resume it as it was begun, or start anew"
             )
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Put the averaged weights, which are what is validated, into checkpoints of weights alone too.
-
-        Lightning asks the averaging callback only where a checkpoint holds the whole state of the run.
-        """
-        for callback in getattr(self.trainer, "callbacks", ()):
-            if isinstance(callback, WeightAveraging) and "averaging_state" not in checkpoint:
-                callback.on_save_checkpoint(self.trainer, self, checkpoint)
-                checkpoint.pop("current_model_state", None)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW without decay on norms and biases, one cycle over the whole run."""
