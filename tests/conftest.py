@@ -6,7 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tumor_training.splits import read_split
 from tumorctl import TumorClient
 from tumorctl.config import bundled_repository
 from tumorctl.errors import TumorctlError
@@ -52,6 +54,12 @@ def patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack_patients(tmp_path_factory.mktemp("patients"), "--patients", "8")
 
 
+@pytest.fixture(scope="session")
+def held_out_patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder in the Kaggle layout with the test patients of the committed split."""
+    return unpack_patients(tmp_path_factory.mktemp("held-out"), "--only", *read_split().test)
+
+
 def unpack_patients(folder: Path, *arguments: str) -> Path:
     """Unpack real patients, or skip where the data is absent."""
     script = SHARED_DATA / "unpack_lgg.py"
@@ -61,30 +69,35 @@ def unpack_patients(folder: Path, *arguments: str) -> Path:
     return folder / "kaggle_3m"
 
 
-def free_port() -> int:
-    """A port on the loopback address that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def serve_options(folder: Path, repository: Path | None = None) -> ServeOptions:
-    """A server on free ports of the loopback address, with its log in a folder."""
-    return ServeOptions(
-        repository=repository or bundled_repository(),
-        log_file=folder / "triton.log",
-        grpc_port=free_port(),
-        http_port=free_port(),
-        metrics_port=free_port(),
-    )
+OptionsFor = Callable[..., ServeOptions]
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+def options_for() -> OptionsFor:
+    """Makes options of a server on free ports of the loopback address, with its log in a folder."""
+
+    def make(folder: Path, repository: Path | None = None) -> ServeOptions:
+        with ExitStack() as stack:
+            probes = [stack.enter_context(socket.socket()) for _ in range(3)]
+            for probe in probes:
+                probe.bind(("127.0.0.1", 0))
+            grpc_port, http_port, metrics_port = (probe.getsockname()[1] for probe in probes)
+        return ServeOptions(
+            repository=repository or bundled_repository(),
+            log_file=folder / "triton.log",
+            grpc_port=grpc_port,
+            http_port=http_port,
+            metrics_port=metrics_port,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def triton(tmp_path_factory: pytest.TempPathFactory, options_for: OptionsFor) -> Iterator[TritonServer]:
     """The real Triton with the shipped networks."""
     try:
-        server = TritonServer(serve_options(tmp_path_factory.mktemp("triton")))
+        server = TritonServer(options_for(tmp_path_factory.mktemp("triton")))
     except TumorctlError as error:
         pytest.skip(f"no embedded Triton here: {error}")
     with server:
@@ -176,6 +189,6 @@ def made_repository(
     from tumor_training.dataset import load
 
     repository = tmp_path_factory.mktemp("exported") / "model_repository"
-    checkpoints = [made_runs[network][1] for network in ("classifier", "segmenter")]
-    export(*checkpoints, load(made_patients), made_split, repository, version=1)
+    classifier, segmenter = made_runs["classifier"][1], made_runs["segmenter"][1]
+    export(classifier, segmenter, load(made_patients), made_split, repository, version=1)
     return repository

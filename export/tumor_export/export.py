@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import platform
@@ -67,7 +66,7 @@ def export(
         version: of the networks in the repository.
 
     Raises:
-        InvalidInput: a checkpoint cannot be used, or the two were not validated on the same patients.
+        InvalidInput: a checkpoint cannot be used, or was not validated on the patients that are to calibrate.
         ParityError: an exported graph does not answer as its network, in full precision neither.
     """
     first, second = load_task(classifier), load_task(segmenter)
@@ -79,6 +78,8 @@ def export(
         raise InvalidInput(
             "the two networks were validated on different folds: one has trained on the other's patients"
         )
+    if any(run["split_sha256"] != split.digest for run in runs.values()):
+        raise InvalidInput("a network was trained with another split: its validation patients may have trained it")
     fold = int(folds.pop())
     validation = split.validation(fold)
     logger.info("calibrating on %d validation patients", len(validation))
@@ -115,7 +116,7 @@ def export(
         version,
         thresholds={"gate": calibration.gate_threshold, "mask": calibration.mask_threshold},
         temperature=calibration.temperature,
-        split={"sha256": hashlib.sha256(split.to_json().encode()).hexdigest(), "fold": fold},
+        split={"sha256": split.digest, "fold": fold},
         metrics=calibration.metrics,
         parity={name: value.to_dict() for name, value in parity.items()},
         training={name: run["options"] | {"best": run["best"]} for name, run in runs.items()},
@@ -136,7 +137,7 @@ def _run_of(checkpoint: Path) -> dict[str, dict[str, Any]]:
         weights = run["options"]["task"]["network"]
         # A path on the training machine says nothing elsewhere; the file's name does.
         weights["weights"] = Path(weights["weights"]).name
-        _ = run["options"]["fold"], run["best"]
+        _ = run["options"]["fold"], run["best"], run["split_sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{path} is not the summary of a training run ({type(error).__name__})") from error
     return run

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
+    command: list[str | Path] = [sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT]
     subprocess.run(command, check=True, capture_output=True, timeout=250)
     (built,) = folder.glob("*.whl")
     return built
@@ -41,7 +41,14 @@ def test_an_installed_wheel_predicts_in_an_empty_folder(wheel: Path, tmp_path: P
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", environment], check=True, timeout=100)
     bin_ = environment / "bin"
-    install = [bin_ / "python", "-m", "pip", "install", "--quiet", f"tumorctl[local] @ {wheel.as_uri()}"]
+    install: list[str | Path] = [
+        bin_ / "python",
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        f"tumorctl[local] @ {wheel.as_uri()}",
+    ]
     subprocess.run(install, check=True, capture_output=True, timeout=280)
     away = tmp_path / "away"
     shutil.copytree(ROOT / "samples" / "phantom-tumor", away / "scans")

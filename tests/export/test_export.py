@@ -184,6 +184,15 @@ def test_networks_validated_on_different_folds_are_refused(
     assert not (tmp_path / "model_repository").exists()
 
 
+def test_networks_trained_with_another_split_are_refused(
+    checkpoints: tuple[Path, Path], slices: SliceArrays, made_split: Split, tmp_path: Path
+) -> None:
+    other = dataclasses.replace(made_split, folds=made_split.folds[::-1])
+    with pytest.raises(InvalidInput, match="another split"):
+        export(*checkpoints, slices, other, tmp_path / "model_repository", version=1)
+    assert not (tmp_path / "model_repository").exists()
+
+
 def test_a_fold_that_the_split_lacks_is_refused(
     checkpoints: tuple[Path, Path], slices: SliceArrays, made_split: Split, tmp_path: Path
 ) -> None:

@@ -131,3 +131,9 @@ def test_the_committed_test_patients_are_those_set_aside_with_the_data() -> None
     if not path.is_file():
         pytest.skip(f"the list of test patients is not at {SHARED_DATA} (set TUMORCTL_TEST_DATA)")
     assert sorted(read_split().test) == sorted(path.read_text().split())
+
+
+def test_the_digest_tells_splits_apart() -> None:
+    split = read_split()
+    assert read_split().digest == split.digest
+    assert Split(test=split.test, folds=split.folds[::-1]).digest != split.digest

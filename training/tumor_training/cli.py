@@ -38,6 +38,14 @@ class NetworkName(str, Enum):
     segmenter = "segmenter"
 
 
+class TrainingPrecision(str, Enum):
+    """Mixed precision computes fast and keeps weights in float32; 16-mixed needs a GPU."""
+
+    bf16_mixed = "bf16-mixed"
+    fp16_mixed = "16-mixed"
+    fp32 = "32-true"
+
+
 class Part(str, Enum):
     """Parts of a split that can be evaluated."""
 
@@ -149,7 +157,9 @@ def train(
     fold: Annotated[int, typer.Option(help="Fold that validates.")] = 0,
     split: SplitFile = None,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep decoded slices here between runs.")] = None,
-    precision: Annotated[str, typer.Option(help="Lightning's name: bf16-mixed, 16-mixed, 32-true.")] = "bf16-mixed",
+    precision: Annotated[TrainingPrecision, typer.Option(help="Arithmetic, as Lightning names it.")] = (
+        TrainingPrecision.bf16_mixed
+    ),
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0 for none.")] = 0.99,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
     devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs, or on the processor) on this machine.")] = 1,
@@ -186,7 +196,7 @@ def train(
         ),
         fold=fold,
         epochs=epochs,
-        precision=precision,
+        precision=precision.value,
         average=average,
         devices=devices,
         nodes=nodes,

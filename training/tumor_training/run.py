@@ -112,7 +112,7 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
             task, module, ckpt_path=checkpoint if options.resume and checkpoint.is_file() else None, weights_only=True
         )
     if trainer.is_global_zero:
-        _write_summary(options, task, trainer, best, time.monotonic() - started)
+        _write_summary(options, split, task, trainer, best, time.monotonic() - started)
     return Path(best.best_model_path)
 
 
@@ -184,11 +184,17 @@ class _EpochLog(Callback):
 
 
 def _write_summary(
-    options: RunOptions, task: Task, trainer: lightning.Trainer, best: ModelCheckpoint, seconds: float
+    options: RunOptions,
+    split: Split,
+    task: Task,
+    trainer: lightning.Trainer,
+    best: ModelCheckpoint,
+    seconds: float,
 ) -> None:
     score = best.best_model_score
     summary = {
         "options": {**asdict(options), "output": options.output.name},
+        "split_sha256": split.digest,
         "best": {"metric": task.monitor, "value": None if score is None else float(score)},
         "epochs": trainer.current_epoch,
         "seconds": round(seconds, 1),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from collections.abc import Iterable, Mapping
@@ -62,6 +63,11 @@ class Split:
         """
         held_out = set(self.validation(fold))
         return tuple(patient for patient in self.development if patient not in held_out)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the split as it is committed; the same for the same patients on the same sides."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
 
     def to_json(self) -> str:
         """The split as it is committed."""
