@@ -130,10 +130,10 @@ def export(
     return Exported(repository, version, calibration, parity, half)
 
 
-def _run_of(checkpoint: Path) -> dict[str, dict[str, Any]]:
+def _run_of(checkpoint: Path) -> dict[str, Any]:
     path = checkpoint.with_name("run.json")
     try:
-        run: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8"))
+        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
         weights = run["options"]["task"]["network"]
         # A path on the training machine says nothing elsewhere; the file's name does.
         weights["weights"] = Path(weights["weights"]).name
