@@ -55,7 +55,9 @@ def candidates(manifest: Manifest) -> dict[str, dict[str, Run]]:
         "ONNX Runtime fp32": {name: onnx_runtime(manifest.onnx_path(name)) for name in NETWORKS}
     }
     for precision in (Precision.fp32, Precision.bf16):
-        made[f"OpenVINO {precision.value}"] = {name: Network(manifest.onnx_path(name), precision) for name in NETWORKS}
+        made[f"OpenVINO {precision.value}"] = {
+            name: Network(name, manifest.onnx_path(name), precision) for name in NETWORKS
+        }
     return made
 
 

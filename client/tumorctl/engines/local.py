@@ -40,8 +40,10 @@ class LocalEngine:
         chosen = choose_precision(precision)
         self._gate_threshold = manifest.gate_threshold
         self._mask_threshold = manifest.mask_threshold
-        self._classifier = Network(manifest.onnx_path(CLASSIFIER), chosen)
-        self._segmenter = Network(manifest.onnx_path(SEGMENTER), chosen)
+        with ThreadPoolExecutor(2) as compilers:
+            self._classifier, self._segmenter = compilers.map(
+                lambda name: Network(name, manifest.onnx_path(name), chosen), (CLASSIFIER, SEGMENTER)
+            )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tumorctl-local")
         self.info = EngineInfo(
             engine="local",

@@ -9,12 +9,14 @@ import numpy.typing as npt
 import openvino
 from openvino import properties
 
+from tumorctl.contract import CHANNELS, CLASSIFIER, SEGMENTER, SIDE
 from tumorctl.errors import ModelError
 from tumorctl.types import Precision
 
 _DEVICE = "CPU"
-_CHUNK = 16
-"""Slices computed at once: more is no faster and takes more memory."""
+# Slices computed at once. A fixed shape is prepared once, where a new one costs tens of milliseconds; the segmenter's
+# slices are large enough to fill the processor one at a time, the classifier's are not (benchmarks/engines.py).
+_CHUNKS = {CLASSIFIER: 4, SEGMENTER: 1}
 
 
 def choose_precision(wanted: Precision) -> Precision:
@@ -34,22 +36,26 @@ def choose_precision(wanted: Precision) -> Precision:
 class Network:
     """A compiled network with one input and one output.
 
-    The arithmetic of a slice does not depend on the slices that share its batch: answers are the same to the bit.
+    Slices are computed in chunks of one fixed shape, so an answer is the same to the bit whatever shares its batch.
 
     Args:
-        path: ONNX file; input uint8, shape (batch, 256, 256, 3).
+        name: ``tumor_classifier`` or ``tumor_segmenter``.
+        path: its ONNX file; input uint8, shape (batch, 256, 256, 3).
         precision: ``fp32`` or ``bf16``.
 
     Raises:
         ModelError: the file cannot be read or compiled.
     """
 
-    def __init__(self, path: Path, precision: Precision) -> None:
+    def __init__(self, name: str, path: Path, precision: Precision) -> None:
+        self._chunk = _CHUNKS[name]
         core = openvino.Core()
         arithmetic = openvino.Type.bf16 if precision is Precision.bf16 else openvino.Type.f32
         try:
+            model = core.read_model(path)
+            model.reshape([self._chunk, SIDE, SIDE, CHANNELS])
             compiled = core.compile_model(
-                core.read_model(path),
+                model,
                 _DEVICE,
                 {
                     properties.hint.performance_mode: properties.hint.PerformanceMode.LATENCY,
@@ -59,7 +65,7 @@ class Network:
         except RuntimeError as error:
             raise ModelError(f"{path} cannot be compiled") from error
         self._request = compiled.create_infer_request()
-        self._answer_shape = [dimension.get_length() for dimension in list(compiled.output(0).partial_shape)[1:]]
+        self._answer_shape = tuple(compiled.output(0).shape)[1:]
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the network. Not for several threads at once.
@@ -71,7 +77,11 @@ class Network:
             float32, shape (batch, ...).
         """
         answers = np.empty((len(images), *self._answer_shape), np.float32)
-        for start in range(0, len(images), _CHUNK):
-            chunk = np.ascontiguousarray(images[start : start + _CHUNK])
-            answers[start : start + _CHUNK] = self._request.infer([chunk], share_inputs=True, share_outputs=True)[0]
+        for start in range(0, len(images), self._chunk):
+            chunk = np.ascontiguousarray(images[start : start + self._chunk])
+            count = len(chunk)
+            if count < self._chunk:
+                chunk = np.concatenate([chunk, np.zeros((self._chunk - count, *chunk.shape[1:]), np.uint8)])
+            answer = self._request.infer([chunk], share_inputs=True, share_outputs=True)[0]
+            answers[start : start + count] = answer[:count]
         return answers

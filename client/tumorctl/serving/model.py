@@ -25,7 +25,7 @@ class OnnxModel:
         """Compile the network of this model's version."""
         path = Path(args["model_repository"]) / args["model_version"] / ONNX_FILE
         precision = Precision(os.environ.get(PRECISION_VARIABLE, Precision.auto))
-        self.network = Network(path, choose_precision(precision))
+        self.network = Network(args["model_name"], path, choose_precision(precision))
         self.output = json.loads(args["model_config"])["output"][0]["name"]
 
     def execute(self, requests: list[Any]) -> list[Any]:
