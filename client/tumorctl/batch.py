@@ -27,10 +27,11 @@ from tumorctl.types import SlicePrediction
 
 NOTICE = "Research use only. Not a medical device."
 
-_READERS = 2
-_WRITERS = 2
+# One thread each keeps up with the networks on any disk, and takes less of the processor from them than two.
+_READERS = 1
+_WRITERS = 1
 _READ_AHEAD = 8
-_WRITE_AHEAD = 16
+_WRITE_AHEAD = 32
 _KEPT_BYTES = 1 << 20
 """A decoded slice up to this size is kept for its overlay; a larger one is read again, which bounds memory."""
 

@@ -34,7 +34,8 @@ def read_slice(path: Path) -> npt.NDArray[np.uint8]:
             raise UnreadableImage("empty file (0 bytes)")
         with Image.open(path, formats=_FORMATS) as image:
             _check_kind(image)
-            pixels = np.asarray(image.convert(_EIGHT_BIT_MODES[image.mode]))
+            mode = _EIGHT_BIT_MODES[image.mode]
+            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     except (UnreadableImage, UnsupportedImage):
         raise
     except UnidentifiedImageError as error:
@@ -69,7 +70,12 @@ def _check_kind(image: Image.Image) -> None:
         raise UnsupportedImage(
             f"{width}x{height} pixels: too small, a slice is at least {MIN_SLICE_SIDE}x{MIN_SLICE_SIDE}"
         )
-    if getattr(image, "n_frames", 1) > 1:
+    try:
+        # Asking for the second page is much cheaper than counting them.
+        image.seek(1)
+    except EOFError:
+        pass
+    else:
         raise UnsupportedImage("several pages or frames in one file: write one file per slice")
     # Pillow opens 16-bit RGB as 8-bit RGB and drops the low bytes; only the raw mode tells.
     tiles = getattr(image, "tile", [])
