@@ -28,7 +28,7 @@ from tumorctl.contract import (
 )
 
 OPSET = 18
-_HALF = 2.0**-14, 65504.0
+_LARGEST_HALF = 65504.0
 _SMALLEST_HALVED = 1024
 """Tensors with fewer elements than this stay in single precision: biases and thresholds cost no space."""
 
@@ -131,7 +131,7 @@ def halve_weights(model: onnx.ModelProto) -> None:
     casts = []
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if values.dtype != np.float32 or values.size < _SMALLEST_HALVED or np.abs(values).max() > _HALF[1]:
+        if values.dtype != np.float32 or values.size < _SMALLEST_HALVED or np.abs(values).max() > _LARGEST_HALF:
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))

@@ -118,7 +118,6 @@ class _Progress:
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown
-        self._advance: Any = lambda: None
 
     def __enter__(self) -> _Progress:
         if self._shown:
