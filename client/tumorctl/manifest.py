@@ -25,6 +25,7 @@ class Manifest:
         digests: SHA-256 of each network's ONNX file.
         gate_threshold: probability from which a slice is segmented.
         mask_threshold: probability from which a pixel is tumour.
+        fold: of the committed split, whose patients did not train the networks; None where all others did.
     """
 
     repository: Path
@@ -32,6 +33,7 @@ class Manifest:
     digests: Mapping[str, str]
     gate_threshold: float
     mask_threshold: float
+    fold: int | None
 
     def onnx_path(self, network: str) -> Path:
         """The ONNX file of a network."""
@@ -72,6 +74,7 @@ def read_manifest(repository: Path) -> Manifest:
             digests={name: str(content["models"][name]["onnx_sha256"]) for name in (CLASSIFIER, SEGMENTER)},
             gate_threshold=float(content["thresholds"]["gate"]),
             mask_threshold=float(content["thresholds"]["mask"]),
+            fold=content.get("split", {}).get("fold"),
         )
     except OSError as error:
         raise ModelError(f"{repository} is not a model repository: {MANIFEST_FILE}: {error.strerror}") from error

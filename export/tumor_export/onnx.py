@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import warnings
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,9 @@ import onnx
 import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tumor_training.networks import TumorClassifier, TumorSegmenter
+from tumor_training.networks.folding import fold_batch_norms
 from tumor_training.networks.normalise import to_unit_range
 from tumorctl import __version__
 from tumorctl.contract import (
@@ -81,7 +80,7 @@ def export_onnx(network: ServedNetwork, path: Path, *, half_weights: bool = True
         path: where to.
         half_weights: store large weights in float16, cast back to float32 when the graph is loaded.
     """
-    fused = fuse_batch_norms(copy.deepcopy(network).eval())
+    fused = fold_batch_norms(copy.deepcopy(network).eval())
     example = torch.zeros(2, SIDE, SIDE, CHANNELS, dtype=torch.uint8)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH_SIZE)
     with warnings.catch_warnings():
@@ -107,22 +106,6 @@ def export_onnx(network: ServedNetwork, path: Path, *, half_weights: bool = True
     aside = path.with_suffix(".partial")
     onnx.save(model, aside)
     aside.replace(path)
-
-
-def fuse_batch_norms(module: nn.Module) -> nn.Module:
-    """Fold each batch norm into the convolution before it, in place; the network must be in evaluation mode.
-
-    A convolution and its norm are recognised by their order among their parent's children, which is how all blocks of
-    both networks are written.
-    """
-    children = list(module.named_children())
-    for (name, child), (next_name, follower) in pairwise(children):
-        if isinstance(child, nn.Conv2d) and isinstance(follower, nn.BatchNorm2d):
-            setattr(module, name, fuse_conv_bn_eval(child, follower))
-            setattr(module, next_name, nn.Identity())
-    for child in module.children():
-        fuse_batch_norms(child)
-    return module
 
 
 def halve_weights(model: onnx.ModelProto) -> None:

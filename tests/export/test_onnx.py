@@ -15,8 +15,9 @@ from onnx import numpy_helper
 from torch import nn
 
 import tumor_export.onnx
-from tumor_export.onnx import ServedClassifier, ServedNetwork, export_onnx, fuse_batch_norms, halve_weights
+from tumor_export.onnx import ServedClassifier, ServedNetwork, export_onnx, halve_weights
 from tumor_training.networks import TumorClassifier
+from tumor_training.networks.folding import fold_batch_norms
 from tumorctl.contract import IMAGE, MASK_PROBABILITY, SIDE, TUMOR_PROBABILITY
 
 Images = npt.NDArray[np.uint8]
@@ -81,7 +82,7 @@ def test_the_temperature_divides_the_logits(networks: Networks, images: Images) 
 def test_fusing_removes_all_batch_norms_and_keeps_the_answers(networks: Networks, name: str, images: Images) -> None:
     network = networks[name]
     assert norms(network) > 15
-    fused = fuse_batch_norms(copy.deepcopy(network))
+    fused = fold_batch_norms(copy.deepcopy(network))
     assert norms(fused) == 0
     np.testing.assert_allclose(wanted(fused, images), wanted(network, images), atol=1e-5)
 
@@ -95,7 +96,7 @@ def test_fusing_works_for_deeper_encoders() -> None:
     images = torch.rand(1, 3, 64, 64)
     with torch.inference_mode():
         expected = network(images)
-        fused = fuse_batch_norms(network)
+        fused = fold_batch_norms(network)
         assert norms(fused) == 0
         torch.testing.assert_close(fused(images), expected, atol=1e-4, rtol=1e-4)
 

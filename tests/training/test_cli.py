@@ -117,7 +117,7 @@ def test_train_has_defaults_for_each_network(
     tumorctl: Command, asked: list[tuple[RunOptions, Path, Split, Path | None]], network: str, share: float
 ) -> None:
     status, output, _ = tumorctl("train", network, "data", "-o", "out")
-    assert (status, output) == (0, f"best checkpoint: {Path('out', 'best.ckpt')}\n")
+    assert (status, output) == (0, f"checkpoint: {Path('out', 'best.ckpt')}\n")
     ((options, data, split, cache),) = asked
     assert (options.network, options.output, data, cache) == (network, Path("out"), Path("data"), None)
     assert options.loader.negative_share == share
@@ -211,7 +211,7 @@ def test_the_installed_command_trains(made_patients: Path, made_split: Split, tm
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"best checkpoint: {tmp_path / 'run' / 'best.ckpt'}\n"
+    assert done.stdout == f"checkpoint: {tmp_path / 'run' / 'best.ckpt'}\n"
     assert "sync_dist" not in done.stderr
     summary = json.loads((tmp_path / "run" / "run.json").read_text())
     assert summary["epochs"] == 2

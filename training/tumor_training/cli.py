@@ -41,6 +41,7 @@ class NetworkName(str, Enum):
 class TrainingPrecision(str, Enum):
     """Mixed precision computes fast and keeps weights in float32; 16-mixed needs a GPU."""
 
+    auto = "auto"
     bf16_mixed = "bf16-mixed"
     fp16_mixed = "16-mixed"
     fp32 = "32-true"
@@ -143,8 +144,9 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            metavar="imagenet|random|FILE",
-            help="Start: torchvision's ImageNet weights, random, a .safetensors file, or a classifier's checkpoint.",
+            metavar="imagenet|shipped|random|FILE",
+            help="Start: torchvision's ImageNet weights, the network that tumorctl ships, random, a .safetensors file, "
+            "or a classifier's checkpoint.",
         ),
     ] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
@@ -154,12 +156,21 @@ def train(
         float | None,
         typer.Option(help="Slices without tumour seen in an epoch: classifier 1, segmenter 0.33 by default."),
     ] = None,
-    fold: Annotated[int, typer.Option(help="Fold that validates.")] = 0,
+    crop: Annotated[
+        int, typer.Option(min=0, help="Train on squares of this side in pixels, a multiple of 32; 0 for whole slices.")
+    ] = 0,
+    slice_dice: Annotated[
+        float, typer.Option(min=0, max=1, help="Segmenter: part of the Dice loss that is taken slice by slice.")
+    ] = 0.0,
+    fold: Annotated[int, typer.Option(min=-1, help="Fold that validates; -1 trains on all development patients.")] = 0,
     split: SplitFile = None,
     cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Keep decoded slices here between runs.")] = None,
-    precision: Annotated[TrainingPrecision, typer.Option(help="Arithmetic, as Lightning names it.")] = (
-        TrainingPrecision.bf16_mixed
-    ),
+    validate_every: Annotated[int, typer.Option(min=1, help="Epochs between looks at the validation patients.")] = 1,
+    precision: Annotated[
+        TrainingPrecision,
+        typer.Option(help="Arithmetic, as Lightning names it; auto is bf16-mixed where it is native, else 32-true."),
+    ] = TrainingPrecision.auto,
+    compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0 for none.")] = 0.99,
     workers: Annotated[int, typer.Option(help="Loader processes.")] = 0,
     devices: Annotated[int, typer.Option(min=1, help="Processes (GPUs, or on the processor) on this machine.")] = 1,
@@ -180,6 +191,7 @@ def train(
         from tumor_training.run import train as train_network
         from tumor_training.splits import read_split
         from tumor_training.tasks import NetworkOptions, OptimizerOptions, TaskOptions
+        from tumor_training.transforms import AugmentOptions
     default_share = 1.0 if network is NetworkName.classifier else 0.33
     options = RunOptions(
         network=network.value,
@@ -187,6 +199,8 @@ def train(
         task=TaskOptions(
             network=NetworkOptions(depth=depth, weights=weights),
             optimizer=OptimizerOptions(learning_rate=learning_rate),
+            augment=AugmentOptions(crop=crop),
+            slice_dice=slice_dice,
             seed=seed,
         ),
         loader=LoaderOptions(
@@ -194,16 +208,18 @@ def train(
             negative_share=default_share if negative_share is None else negative_share,
             workers=workers,
         ),
-        fold=fold,
+        fold=None if fold < 0 else fold,
         epochs=epochs,
+        validate_every=validate_every,
         precision=precision.value,
+        compiled=compiled,
         average=average,
         devices=devices,
         nodes=nodes,
         resume=resume,
     )
     best = train_network(options, data, read_split(split), cache)
-    rank_zero_only(typer.echo)(f"best checkpoint: {best}")
+    rank_zero_only(typer.echo)(f"checkpoint: {best}")
     return Status.done
 
 

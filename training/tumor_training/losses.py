@@ -22,13 +22,34 @@ def soft_dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Te
     return 1 - (2 * overlap + smooth) / (probability.sum() + target.sum() + smooth)
 
 
-def dice_cross_entropy(logits: Tensor, target: Tensor, *, cross_entropy_weight: float = 1.0) -> Tensor:
+def slice_dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 20.0) -> Tensor:
+    """One minus the soft Dice coefficient of each slice with tumour, averaged over them; 0 where there is none.
+
+    Over the batch, a small tumour hardly counts beside a large one; here each slice counts the same.
+
+    Args:
+        logits: shape (batch, 1, row, column).
+        target: 0 or 1, same shape.
+        smooth: added to both sides, in pixels; keeps a slice of few pixels of tumour from ruling the gradient.
+    """
+    probability, target = torch.sigmoid(logits.float()).flatten(1), target.flatten(1)
+    overlap = (probability * target).sum(1)
+    loss = 1 - (2 * overlap + smooth) / (probability.sum(1) + target.sum(1) + smooth)
+    positive = target.any(1).float()
+    return (loss * positive).sum() / positive.sum().clamp(min=1)
+
+
+def dice_cross_entropy(logits: Tensor, target: Tensor, *, slice_share: float = 0.0) -> Tensor:
     """Soft Dice plus binary cross-entropy.
 
     Args:
         logits: shape (batch, 1, row, column).
         target: 0 or 1, same shape.
-        cross_entropy_weight: of the second term.
+        slice_share: part of the Dice term that is taken slice by slice instead of over the batch, in [0, 1].
     """
-    cross_entropy = F.binary_cross_entropy_with_logits(logits.float(), target)
-    return soft_dice_loss(logits, target) + cross_entropy_weight * cross_entropy
+    loss = F.binary_cross_entropy_with_logits(logits.float(), target)
+    if slice_share < 1:
+        loss = loss + (1 - slice_share) * soft_dice_loss(logits, target)
+    if slice_share > 0:
+        loss = loss + slice_share * slice_dice_loss(logits, target)
+    return loss

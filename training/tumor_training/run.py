@@ -17,9 +17,13 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 
 from tumor_training.batches import LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
-from tumor_training.splits import Split
-from tumor_training.tasks import ClassifierTask, SegmenterTask, Task, TaskOptions
+from tumor_training.networks.weights import SHIPPED
+from tumor_training.splits import Split, read_split
+from tumor_training.tasks import TASKS, ClassifierTask, SegmenterTask, Task, TaskOptions
+from tumorctl.config import bundled_repository
 from tumorctl.errors import InvalidInput
+from tumorctl.manifest import read_manifest
+from tumorctl.outputs.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -33,9 +37,13 @@ class RunOptions:
         output: folder of the run: checkpoints, logs, ``run.json``.
         task: network, optimizer and augmentation.
         loader: how slices are fed.
-        fold: the fold of the split that validates.
+        fold: the fold of the split that validates; None trains on all development patients and validates nothing, and
+            what it keeps is what it ended with.
         epochs: length of the run; the one-cycle schedule spans it.
-        precision: Lightning's name, such as ``bf16-mixed`` or ``32-true``.
+        validate_every: epochs between looks at the validation patients, and so between checkpoints that may be the best.
+        precision: Lightning's name, such as ``bf16-mixed`` or ``32-true``; ``auto`` is bf16-mixed where the GPU or the
+            processor computes in bfloat16 natively, else 32-true: emulated, it is many times slower.
+        compiled: train through torch.compile, which takes a minute or two before the first step.
         average: decay of the exponential moving average of the weights, which is what is validated and kept; 0 for
             none.
         devices: processes on this machine; above 1 they train data-parallel.
@@ -47,9 +55,11 @@ class RunOptions:
     output: Path
     task: TaskOptions = field(default_factory=TaskOptions)
     loader: LoaderOptions = field(default_factory=LoaderOptions)
-    fold: int = 0
+    fold: int | None = 0
     epochs: int = 20
-    precision: str = "bf16-mixed"
+    validate_every: int = 1
+    precision: str = "auto"
+    compiled: bool = False
     average: float = 0.99
     devices: int = 1
     nodes: int = 1
@@ -57,7 +67,7 @@ class RunOptions:
 
 
 def train(options: RunOptions, data: Path, split: Split, cache: Path | None = None) -> Path:
-    """Train one network and return the checkpoint that did best on the validation patients.
+    """Train one network and return the checkpoint that did best on the validation patients, or the last without them.
 
     Args:
         options: the run.
@@ -68,28 +78,39 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     Raises:
         InvalidInput: the data, split or options cannot be used.
     """
-    if options.epochs < 1 or options.loader.batch_size < 1 or not 0 < options.loader.negative_share <= 1:
+    if (
+        options.epochs < 1
+        or options.validate_every < 1
+        or options.loader.batch_size < 1
+        or not 0 < options.loader.negative_share <= 1
+    ):
         raise InvalidInput("epochs and batch size are at least 1, the share of negatives is in (0, 1]")
+    if options.task.augment.crop % 32:
+        raise InvalidInput(f"crop {options.task.augment.crop}: must be a multiple of 32 pixels, or 0")
     lightning.seed_everything(options.task.seed, workers=True, verbose=False)
     validation = split.validation(options.fold)
+    if options.task.network.weights == SHIPPED:
+        _refuse_seen(validation)
     slices = load(data, cache)
     module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
     if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
         raise InvalidInput(f"{len(module.sampler)} training slices do not fill a batch of every process")
     task = _task(options, validation)
     task.network.to(memory_format=torch.channels_last)
+    if options.compiled:
+        task.compile_network()
     # Whole checkpoints: of weights alone, Lightning would store the last ones and not their moving average.
     best = ModelCheckpoint(
         options.output,
         filename="best",
-        monitor=task.monitor,
+        monitor=task.monitor if validation else None,
         mode="max",
         enable_version_counter=False,
     )
     last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False)
     trainer = lightning.Trainer(
         max_epochs=options.epochs,
-        precision=options.precision,  # type: ignore[arg-type]
+        precision=native_precision() if options.precision == "auto" else options.precision,  # type: ignore[arg-type]
         accelerator="auto",
         devices=options.devices,
         num_nodes=options.nodes,
@@ -101,6 +122,8 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         enable_model_summary=False,
         log_every_n_steps=1,
         num_sanity_val_steps=0,
+        check_val_every_n_epoch=options.validate_every,
+        limit_val_batches=None if validation else 0,
         gradient_clip_val=1.0,
     )
     checkpoint = options.output / "last.ckpt"
@@ -116,6 +139,15 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     return Path(best.best_model_path)
 
 
+def native_precision() -> str:
+    """``bf16-mixed`` where bfloat16 is native to what Lightning would train on, else ``32-true``."""
+    if torch.cuda.is_available():
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        native = any(torch.cpu.get_capabilities().get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16-mixed" if native else "32-true"
+
+
 def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
     """The trained task of a checkpoint, in evaluation mode.
 
@@ -129,18 +161,31 @@ def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
         raise InvalidInput(f"{checkpoint} is not a checkpoint of a training run ({type(error).__name__})") from error
     stored["network"]["weights"] = "random"
     options = TaskOptions.from_dict(stored)
-    task = ClassifierTask(options) if name == ClassifierTask.__name__ else SegmenterTask(options)
+    task = next(kind for kind in TASKS.values() if kind.__name__ == name)(options)
     network = {k.removeprefix("network."): v for k, v in content["state_dict"].items() if k.startswith("network.")}
     task.network.load_state_dict(network)
     return task.eval()
 
 
+def _refuse_seen(validation: tuple[str, ...]) -> None:
+    """Refuse to validate on patients that the shipped networks have learned from.
+
+    Raises:
+        InvalidInput: there is one.
+    """
+    manifest = read_manifest(bundled_repository())
+    seen = read_split().train(manifest.fold)
+    if known := sorted(set(validation) & set(seen)):
+        raise InvalidInput(
+            f"the shipped networks have learned from {known[0]}, which is to validate: choose the fold that they were "
+            "validated on, or train on all development patients"
+        )
+
+
 def _task(options: RunOptions, validation: tuple[str, ...]) -> ClassifierTask | SegmenterTask:
-    if options.network == "classifier":
-        return ClassifierTask(options.task)
-    if options.network == "segmenter":
-        return SegmenterTask(options.task, validation)
-    raise InvalidInput(f"no network {options.network!r}: choose classifier or segmenter")
+    if options.network not in TASKS:
+        raise InvalidInput(f"no network {options.network!r}: choose {' or '.join(TASKS)}")
+    return TASKS[options.network](options.task, validation)
 
 
 def _callbacks(options: RunOptions) -> list[Callback]:
@@ -192,16 +237,16 @@ def _write_summary(
     seconds: float,
 ) -> None:
     score = best.best_model_score
+    shipped = options.task.network.weights == SHIPPED
     summary = {
         "options": {**asdict(options), "output": options.output.name},
         "split_sha256": split.digest,
         "best": {"metric": task.monitor, "value": None if score is None else float(score)},
+        "started_from": read_manifest(bundled_repository()).digests[task.served_name] if shipped else None,
         "epochs": trainer.current_epoch,
         "seconds": round(seconds, 1),
         "torch": torch.__version__,
         "lightning": lightning.__version__,
         "threads": torch.get_num_threads(),
     }
-    aside = options.output / "run.json.partial"
-    aside.write_text(json.dumps(summary, indent=1) + "\n", "utf-8")
-    aside.replace(options.output / "run.json")
+    write_whole(options.output / "run.json", (json.dumps(summary, indent=1) + "\n").encode())

@@ -45,18 +45,20 @@ class Split:
         """All patients that may choose something."""
         return tuple(patient for fold in self.folds for patient in fold)
 
-    def validation(self, fold: int) -> tuple[str, ...]:
-        """Patients that choose when `fold` validates.
+    def validation(self, fold: int | None) -> tuple[str, ...]:
+        """Patients that choose when `fold` validates; none where no fold does.
 
         Raises:
             InvalidInput: there is no such fold.
         """
+        if fold is None:
+            return ()
         if not 0 <= fold < len(self.folds):
             raise InvalidInput(f"fold {fold}: the split has folds 0 to {len(self.folds) - 1}")
         return self.folds[fold]
 
-    def train(self, fold: int) -> tuple[str, ...]:
-        """Patients that train when `fold` validates.
+    def train(self, fold: int | None) -> tuple[str, ...]:
+        """Patients that train when `fold` validates; all development patients where no fold does.
 
         Raises:
             InvalidInput: there is no such fold.

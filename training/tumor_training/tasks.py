@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import lightning
 import torch
@@ -17,18 +18,31 @@ from tumor_training.batches import Batch
 from tumor_training.losses import dice_cross_entropy
 from tumor_training.metrics import PatientDice
 from tumor_training.networks import TumorClassifier, TumorSegmenter
+from tumor_training.networks.folding import freeze_batch_norms, load_folded
 from tumor_training.networks.normalise import to_unit_range
-from tumor_training.networks.weights import RANDOM
+from tumor_training.networks.weights import RANDOM, SHIPPED, read_shipped
 from tumor_training.transforms import AugmentOptions, augment
+from tumorctl.contract import CLASSIFIER, SEGMENTER
 from tumorctl.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
-    """Which network, and where it starts from (see `build_resnet`)."""
+    """Which network, and where it starts from: see `build_resnet`, or the shipped network of its kind.
+
+    The shipped networks have their batch norms folded; one that starts from them keeps its norms fixed.
+    """
 
     depth: int = 18
     weights: str = RANDOM
+
+    @property
+    def resnet_weights(self) -> str:
+        """What its ResNet starts from, before a shipped network takes its place."""
+        return RANDOM if self.weights == SHIPPED else self.weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +60,20 @@ class OptimizerOptions:
 
 @dataclass(frozen=True, slots=True)
 class TaskOptions:
-    """Everything a task needs but the data; stored in its checkpoints."""
+    """Everything a task needs but the data; stored in its checkpoints.
+
+    Attributes:
+        network: which, and where it starts from.
+        optimizer: how it learns.
+        augment: random changes to what it sees.
+        slice_dice: part of the segmenter's Dice loss that is taken slice by slice, in [0, 1].
+        seed: of all that is random.
+    """
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
     optimizer: OptimizerOptions = field(default_factory=OptimizerOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+    slice_dice: float = 0.0
     seed: int = 0
 
     def to_dict(self) -> dict[str, object]:
@@ -64,6 +87,7 @@ class TaskOptions:
             network=NetworkOptions(**content["network"]),  # type: ignore[arg-type]
             optimizer=OptimizerOptions(**content["optimizer"]),  # type: ignore[arg-type]
             augment=AugmentOptions(**content["augment"]),  # type: ignore[arg-type]
+            slice_dice=content["slice_dice"],  # type: ignore[arg-type]
             seed=content["seed"],  # type: ignore[arg-type]
         )
 
@@ -72,6 +96,7 @@ class Task(lightning.LightningModule):
     """What both tasks share: augmentation, optimizer, checkpoints that say how they were made."""
 
     monitor: str
+    served_name: str
     network: nn.Module
 
     def __init__(self, options: TaskOptions) -> None:
@@ -79,6 +104,23 @@ class Task(lightning.LightningModule):
         self.options = options
         self.save_hyperparameters({"task": type(self).__name__, "options": options.to_dict()})
         self._random = torch.Generator()
+        self._compiled: Callable[[Tensor], Tensor] | None = None
+
+    def start_from_shipped(self) -> None:
+        """Take the shipped network's weights where the options say so."""
+        if self.options.network.weights == SHIPPED:
+            load_folded(self.network, read_shipped(self.served_name))
+
+    def compile_network(self) -> None:
+        """Train through torch.compile; what is validated and kept is the network itself."""
+        self._compiled = torch.compile(self.network)
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training, with the norms fixed where they were folded."""
+        super().train(mode)
+        if self.options.network.weights == SHIPPED:
+            freeze_batch_norms(self.network)
+        return self
 
     @abstractmethod
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
@@ -86,7 +128,8 @@ class Task(lightning.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the network for images in [0, 1], shape (batch, 3, row, column)."""
-        logits: Tensor = self.network(images.contiguous(memory_format=torch.channels_last))
+        images = images.contiguous(memory_format=torch.channels_last)
+        logits: Tensor = (self._compiled if self.training and self._compiled else self.network)(images)
         return logits
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -141,11 +184,13 @@ class ClassifierTask(Task):
     """Slices with tumour against slices without, judged by the area under the ROC curve."""
 
     monitor = "val/auc"
+    served_name = CLASSIFIER
     network: TumorClassifier
 
-    def __init__(self, options: TaskOptions) -> None:
+    def __init__(self, options: TaskOptions, patients: tuple[str, ...] = ()) -> None:
         super().__init__(options)
-        self.network = TumorClassifier(options.network.depth, options.network.weights)
+        self.network = TumorClassifier(options.network.depth, options.network.resnet_weights)
+        self.start_from_shipped()
         self.auc = BinaryAUROC()
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
@@ -166,17 +211,19 @@ class SegmenterTask(Task):
     """Pixels of tumour, judged by the mean volume Dice of the validation patients, without a gate."""
 
     monitor = "val/dice"
+    served_name = SEGMENTER
     network: TumorSegmenter
     dice: PatientDice
 
     def __init__(self, options: TaskOptions, patients: tuple[str, ...] = ()) -> None:
         super().__init__(options)
-        self.network = TumorSegmenter(options.network.depth, options.network.weights)
+        self.network = TumorSegmenter(options.network.depth, options.network.resnet_weights)
+        self.start_from_shipped()
         self.dice = PatientDice(patients)
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Dice plus cross-entropy."""
-        return dice_cross_entropy(logits, masks)
+        return dice_cross_entropy(logits, masks, slice_share=self.options.slice_dice)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Collect masks of whole patients."""

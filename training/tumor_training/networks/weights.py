@@ -1,4 +1,4 @@
-"""Where a ResNet encoder starts from: ImageNet weights, a local file, or random numbers with a warning."""
+"""Where a network starts from: ImageNet weights, a local file, random numbers with a warning, or a shipped network."""
 
 from __future__ import annotations
 
@@ -6,18 +6,23 @@ import logging
 import warnings
 from pathlib import Path
 
+import onnx
 import torch
+from onnx import numpy_helper
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import ResNet, get_model, get_model_weights
 
+from tumorctl.config import bundled_repository
 from tumorctl.errors import InvalidInput
+from tumorctl.manifest import read_manifest
 
 logger = logging.getLogger(__name__)
 
 DEPTHS = (18, 34, 50, 101, 152)
 IMAGENET = "imagenet"
 RANDOM = "random"
+SHIPPED = "shipped"
 
 
 class RandomStartWarning(UserWarning):
@@ -88,3 +93,23 @@ def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) 
         raise InvalidInput(f"{source} holds no tensor that fits this network")
     network.load_state_dict(fitting, strict=False)
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), source)
+
+
+def read_shipped(name: str) -> dict[str, Tensor]:
+    """Weights of a shipped network, as float32, by the names of the trained one with its batch norms folded.
+
+    Args:
+        name: of the served model.
+
+    Raises:
+        ModelError: there is no such network, or it does not match its digest.
+    """
+    manifest = read_manifest(bundled_repository())
+    manifest.verify()
+    graph = onnx.load(manifest.onnx_path(name)).graph
+    prefix = "network."
+    return {
+        tensor.name.removeprefix(prefix).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
+        for tensor in graph.initializer
+        if tensor.name.startswith(prefix) and not tensor.name.startswith(f"{prefix}normalise.")
+    }
