@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from tumorctl import __version__
 from tumorctl.client import TumorClient
+from tumorctl.core.components import MAIN_SHARE
 from tumorctl.core.parallel import map_ahead
 from tumorctl.errors import TumorctlError
 from tumorctl.io.discovery import SliceFile, UnreadableFolder, discover
@@ -24,6 +25,7 @@ from tumorctl.io.slices import read_slice
 from tumorctl.outputs.images import encode_mask, encode_overlay
 from tumorctl.outputs.results import ResultFolder, SliceRow, StudyRow
 from tumorctl.types import SlicePrediction
+from tumorctl.volumes import without_islands
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -32,8 +34,6 @@ _READERS = 1
 _WRITERS = 1
 _READ_AHEAD = 8
 _WRITE_AHEAD = 32
-_KEPT_BYTES = 1 << 20
-"""A decoded slice up to this size is kept for its overlay; a larger one is read again, which bounds memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +43,12 @@ class BatchOptions:
     Attributes:
         output: folder for the results.
         overlays: whether to draw overlays.
+        main_share: islands of tumour smaller than this part of their scan's largest one are dropped; 0 keeps all.
     """
 
     output: Path
     overlays: bool = True
+    main_share: float = MAIN_SHARE
 
 
 @dataclass(slots=True)
@@ -73,14 +75,6 @@ class Counts:
         self.tumor_slices += bool(row.tumor)
         self.segmented += bool(row.segmented)
         self.failed += bool(row.error)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """A slice on its way: where it came from and, unless it is large, its pixels."""
-
-    file: SliceFile
-    image: npt.NDArray[np.uint8] | None
 
 
 def predict_folders(
@@ -149,7 +143,7 @@ def predict_folders(
             close_study()
             predictions.finish()
             studies.finish()
-            run = _provenance(client, started, counts, status, failure)
+            run = _provenance(client, options, started, counts, status, failure)
             results.write_run(run)
     return run
 
@@ -169,13 +163,17 @@ def _rows(
     results: ResultFolder,
     options: BatchOptions,
 ) -> Generator[SliceRow, None, None]:
-    def save(item: tuple[_Read | UnreadableFolder, str, SlicePrediction | TumorctlError]) -> SliceRow:
+    def save(item: tuple[SliceFile | UnreadableFolder, str, SlicePrediction | TumorctlError]) -> SliceRow:
         return _save(*item, results, options)
 
-    def named() -> Iterator[tuple[_Read | UnreadableFolder, str, SlicePrediction | TumorctlError]]:
+    def predicted() -> Iterator[tuple[SliceFile | UnreadableFolder, SliceFile | None, SlicePrediction | TumorctlError]]:
         for key, outcome in client.stream(map_ahead(readers, _read, found, ahead=_READ_AHEAD)):
+            yield key, key if isinstance(key, SliceFile) else None, outcome
+
+    def named() -> Iterator[tuple[SliceFile | UnreadableFolder, str, SlicePrediction | TumorctlError]]:
+        for key, outcome in without_islands(predicted(), options.main_share):
             has_tumor = isinstance(outcome, SlicePrediction) and outcome.has_tumor
-            name = results.image_name(key.file.name) if has_tumor and isinstance(key, _Read) else ""
+            name = results.image_name(key.name) if has_tumor and isinstance(key, SliceFile) else ""
             yield key, name, outcome
 
     with (
@@ -187,27 +185,25 @@ def _rows(
 
 def _read(
     item: SliceFile | UnreadableFolder,
-) -> tuple[_Read | UnreadableFolder, npt.NDArray[np.uint8] | TumorctlError]:
+) -> tuple[SliceFile | UnreadableFolder, npt.NDArray[np.uint8] | TumorctlError]:
     if isinstance(item, UnreadableFolder):
         return item, TumorctlError(f"folder cannot be listed ({item.reason})")
     try:
-        image = read_slice(item.path)
+        return item, read_slice(item.path)
     except TumorctlError as error:
-        return _Read(item, None), error
-    return _Read(item, image if image.nbytes <= _KEPT_BYTES else None), image
+        return item, error
 
 
 def _save(
-    source: _Read | UnreadableFolder,
+    file: SliceFile | UnreadableFolder,
     name: str,
     outcome: SlicePrediction | TumorctlError,
     results: ResultFolder,
     options: BatchOptions,
 ) -> SliceRow:
     """Write a slice's images and make its row."""
-    if isinstance(source, UnreadableFolder):
-        return SliceRow(source.name, source.name, None, error=str(outcome))
-    file = source.file
+    if isinstance(file, UnreadableFolder):
+        return SliceRow(file.name, file.name, None, error=str(outcome))
     if isinstance(outcome, TumorctlError):
         return SliceRow(file.name, file.study, file.number, error=str(outcome))
     mask, error = "", ""
@@ -215,8 +211,8 @@ def _save(
         try:
             mask = results.write_mask(name, encode_mask(outcome.mask))
             if options.overlays:
-                image = read_slice(file.path) if source.image is None else source.image
-                results.write_overlay(name, encode_overlay(image, outcome.mask))
+                # Read again: keeping the pixels of a whole scan until its masks are known would cost more memory.
+                results.write_overlay(name, encode_overlay(read_slice(file.path), outcome.mask))
         except TumorctlError as problem:
             error = str(problem)
     return SliceRow(
@@ -233,7 +229,12 @@ def _save(
 
 
 def _provenance(
-    client: TumorClient, started: tuple[datetime, float], counts: Counts, status: str, failure: str
+    client: TumorClient,
+    options: BatchOptions,
+    started: tuple[datetime, float],
+    counts: Counts,
+    status: str,
+    failure: str,
 ) -> dict[str, Any]:
     seconds = time.monotonic() - started[1]
     return {
@@ -244,6 +245,7 @@ def _provenance(
         "started": started[0].isoformat(timespec="seconds"),
         "engine": asdict(client.info),
         "thresholds": {"gate": client.gate_threshold, "mask": client.info.mask_threshold},
+        "main_share": options.main_share,
         "counts": asdict(counts),
         "timings": {
             "seconds": round(seconds, 3),

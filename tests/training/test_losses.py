@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
+from torch.nn import functional as F
 
-from tumor_training.losses import dice_cross_entropy, soft_dice_loss
+from tumor_training.losses import dice_cross_entropy, slice_dice_loss, soft_dice_loss
 
 SURE = 50.0
 
@@ -63,12 +62,26 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
         assert float(gradient[place]) == pytest.approx(float(difference) / (2 * step), rel=0.02, abs=2e-5)
 
 
-def test_cross_entropy_is_added_with_its_weight() -> None:
-    logits, target = masks(0, 0, 2), masks(1, 0, 0)
-    entropy = (2 * math.log(2) + math.log(1 + math.exp(2))) / 3
-    dice = float(soft_dice_loss(logits, target))
-    assert float(dice_cross_entropy(logits, target)) == pytest.approx(dice + entropy)
-    assert float(dice_cross_entropy(logits, target, cross_entropy_weight=0.25)) == pytest.approx(dice + entropy / 4)
+@pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
+def test_dice_is_taken_over_the_batch_and_slice_by_slice_in_parts(share: float) -> None:
+    logits = torch.cat([masks(0, 0, 2), masks(1, -1, 0)])
+    target = torch.cat([masks(1, 0, 0), masks(0, 1, 0)])
+    entropy = float(F.binary_cross_entropy_with_logits(logits, target))
+    expected = (1 - share) * float(soft_dice_loss(logits, target)) + share * float(slice_dice_loss(logits, target))
+    assert float(dice_cross_entropy(logits, target, slice_share=share)) == pytest.approx(entropy + expected)
+
+
+def test_slice_dice_counts_each_slice_with_tumour_the_same() -> None:
+    small, large = masks(1, 0, 0, 0), masks(1, 1, 1, 1)
+    found, missed = (2 * small - 1) * SURE, masks(-SURE, -SURE, -SURE, -SURE)
+    loss = slice_dice_loss(torch.cat([found, missed]), torch.cat([small, large]), smooth=1e-6)
+    assert float(loss) == pytest.approx(0.5)
+
+
+def test_slice_dice_leaves_slices_without_tumour_out() -> None:
+    logits, target = torch.cat([masks(SURE, SURE), masks(SURE, -SURE)]), torch.cat([masks(0, 0), masks(1, 0)])
+    assert float(slice_dice_loss(logits, target)) == pytest.approx(0, abs=1e-6)
+    assert float(slice_dice_loss(masks(SURE), masks(0))) == 0
 
 
 def test_half_precision_logits_are_summed_in_single_precision() -> None:

@@ -94,7 +94,7 @@ def test_the_flair_is_never_dropped_and_others_now_and_then(masks: Tensor) -> No
 
 @pytest.mark.parametrize("name", ["intensity", "gamma", "noise"])
 def test_intensities_change_and_masks_do_not(images: Tensor, masks: Tensor, name: str) -> None:
-    options = dataclasses.replace(NOTHING, **{name: 0.2})
+    options = dataclasses.replace(NOTHING, **{name: 0.2})  # type: ignore[arg-type]
     kept, kept_masks = augment(images, masks, NOTHING, generator(3))
     changed, moved = augment(images, masks, options, generator(3))
     assert float((changed - kept).abs().mean()) > 0.01
@@ -104,7 +104,7 @@ def test_intensities_change_and_masks_do_not(images: Tensor, masks: Tensor, name
 @pytest.mark.parametrize(("name", "value"), [("rotation_deg", 20.0), ("scale", 0.3), ("shift", 0.2), ("elastic", 0.1)])
 def test_each_deformation_moves_masks(masks: Tensor, name: str, value: float) -> None:
     masks = torch.maximum(masks, masks.flip(-1))  # symmetric, so that a mirrored one does not count as moved
-    options = dataclasses.replace(NOTHING, **{name: value})
+    options = dataclasses.replace(NOTHING, **{name: value})  # type: ignore[arg-type]
     _, moved = augment(masks.expand(-1, 3, -1, -1), masks, options, generator(2))
     assert int((moved != masks).sum()) > 100
 
@@ -114,3 +114,35 @@ def test_what_lies_outside_comes_in_black() -> None:
     changed, moved = augment(images, masks, dataclasses.replace(NOTHING, shift=0.5), generator())
     assert bool((changed == 0).any())
     assert bool((moved == 0).any())
+
+
+CROP = dataclasses.replace(NOTHING, crop=32, on_tumor=0)
+
+
+def test_a_crop_is_a_square_of_the_slice_at_its_own_scale(images: Tensor, masks: Tensor) -> None:
+    rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
+    places = torch.stack([rows, columns, rows]).expand(8, 3, 64, 64) / 64
+    changed, moved = augment(places, masks, CROP, generator())
+    assert changed.shape == (8, 3, 32, 32)
+    assert moved.shape == (8, 1, 32, 32)
+    # Linear interpolation of a linear ramp is exact: the steps show the scale, mirrored or not.
+    steps = changed[:, 1].diff(dim=2).abs() * 64
+    assert float((steps - 1).abs().max()) < 1e-3
+    assert len({round(float(v), 3) for v in changed[:, 0].amin((1, 2))}) > 4
+
+
+def test_crops_stay_inside_the_slice() -> None:
+    whole = torch.ones(50, 3, 64, 64), torch.ones(50, 1, 64, 64)
+    changed, moved = augment(*whole, CROP, generator())
+    assert float(changed.min()) > 0.999
+    assert bool(moved.all())
+
+
+def test_crops_look_at_tumours_as_often_as_asked() -> None:
+    images, masks = torch.zeros(400, 3, 64, 64), torch.zeros(400, 1, 64, 64)
+    masks[:200, :, 60:62, 60:62] = 1  # in a corner, where a square rarely lies by chance
+    always = augment(images, masks, dataclasses.replace(CROP, on_tumor=1.0), generator())[1]
+    assert int(always[:200].flatten(1).any(1).sum()) == 200
+    half = augment(images, masks, dataclasses.replace(CROP, on_tumor=0.5), generator())[1]
+    assert 80 < int(half[:200].flatten(1).any(1).sum()) < 130
+    assert not bool(half[200:].any())

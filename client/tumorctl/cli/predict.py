@@ -45,6 +45,9 @@ def predict(
     batch_size: Annotated[int | None, typer.Option(help="Slices computed together, 1 to 64.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds that one batch may take.")] = None,
     overlays: Annotated[bool, typer.Option(help="Draw the outlines over the FLAIR.")] = True,
+    islands: Annotated[
+        bool, typer.Option(help="Keep small islands of tumour apart from the main one, which are mostly mistakes.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of a table.")] = False,
 ) -> Status:
     """Find and outline tumours in slices.
@@ -58,6 +61,7 @@ def predict(
 
     from tumorctl.batch import BatchOptions, predict_folders
     from tumorctl.client import TumorClient
+    from tumorctl.core.components import MAIN_SHARE
     from tumorctl.errors import InvalidInput
 
     # Damaged and oversized slices get a row of their own; Pillow's warnings about them would be noise.
@@ -76,7 +80,7 @@ def predict(
         run = predict_folders(
             client,
             paths,
-            BatchOptions(output=output, overlays=overlays),
+            BatchOptions(output=output, overlays=overlays, main_share=0 if islands else MAIN_SHARE),
             on_slice=progress.advance,
             on_study=lambda study: studies.append(study) if len(studies) < _STUDIES_SHOWN else None,
             stop=stop,
