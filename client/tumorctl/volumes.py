@@ -41,6 +41,10 @@ def without_islands(
     Raises:
         Whatever `slices` raises, after the slices before it.
     """
+    if share <= 0:
+        for key, _, outcome in slices:
+            yield key, outcome
+        return
     volume: list[tuple[Key, Outcome]] = []
     pixels = 0
     last: SliceFile | None = None
@@ -49,7 +53,7 @@ def without_islands(
         for key, file, outcome in slices:
             mask = _mask_of(outcome)
             fits = mask is None or size is None or mask.shape == size
-            if not (share > 0 and _follows(file, last) and fits and pixels < _LARGEST):
+            if not (_follows(file, last) and fits and pixels < _LARGEST):
                 yield from _mended(volume, share)
                 volume, pixels, size = [], 0, None
             volume.append((key, outcome))

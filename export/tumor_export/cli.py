@@ -21,6 +21,18 @@ def export(
     network_version: Annotated[
         int | None, typer.Option(min=1, help="Version of the networks; by default the one after the newest.")
     ] = None,
+    folds: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--fold",
+            metavar="DIR",
+            help="For networks trained on all development patients: a folder with the runs classifier/ and segmenter/ "
+            "of one fold, whose validation patients calibrate. Once for each fold.",
+        ),
+    ] = None,
+    mirror: Annotated[
+        bool, typer.Option(help="Let the segmenter look at each slice twice, once mirrored: better, and half as fast.")
+    ] = True,
     split: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Split file; by default the committed LGG split.")
     ] = None,
@@ -44,6 +56,8 @@ def export(
         read_split(split),
         output,
         version=network_version or next_version(output),
+        mirror=mirror,
+        folds=[(folder / "classifier" / "best.ckpt", folder / "segmenter" / "best.ckpt") for folder in folds or ()],
     )
     chosen = done.calibration
     typer.echo(f"version {done.version} in {done.repository}")

@@ -6,6 +6,7 @@ import json
 import logging
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -14,12 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from tumor_export.onnx import ServedClassifier, ServedNetwork, ServedSegmenter, export_onnx
 from tumor_export.parity import Parity, ParityError, compare_classifier, compare_segmenter
 from tumor_export.repository import copy_skeleton, install_networks, write_manifest, write_thresholds
-from tumor_training.calibrate import Calibration, calibrate
+from tumor_training.calibrate import Calibration, HeldOut, calibrate
 from tumor_training.dataset import SliceArrays
+from tumor_training.networks import Mirrored
 from tumor_training.run import load_task
 from tumor_training.splits import Split
 from tumor_training.tasks import ClassifierTask, SegmenterTask
@@ -53,9 +56,17 @@ class Exported:
 
 
 def export(
-    classifier: Path, segmenter: Path, slices: SliceArrays, split: Split, repository: Path, *, version: int
+    classifier: Path,
+    segmenter: Path,
+    slices: SliceArrays,
+    split: Split,
+    repository: Path,
+    *,
+    version: int,
+    mirror: bool = True,
+    folds: Sequence[tuple[Path, Path]] = (),
 ) -> Exported:
-    """Calibrate on the validation patients, export both networks, check parity, assemble the repository.
+    """Calibrate on held-out patients, export both networks, check parity, assemble the repository.
 
     Args:
         classifier: checkpoint of a run; the ``run.json`` beside it names the fold that validated.
@@ -64,30 +75,36 @@ def export(
         split: whose validation patients calibrate.
         repository: where to; the bundled repository's configurations are copied where it has none.
         version: of the networks in the repository.
+        mirror: whether the segmenter looks at each slice twice, once mirrored.
+        folds: where the networks learned from all development patients: checkpoints of a classifier and a segmenter
+            trained likewise for each fold of a cross-validation, whose validation patients calibrate.
 
     Raises:
         InvalidInput: a checkpoint cannot be used, or was not validated on the patients that are to calibrate.
         ParityError: an exported graph does not answer as its network, in full precision neither.
     """
-    first, second = load_task(classifier), load_task(segmenter)
-    if not isinstance(first, ClassifierTask) or not isinstance(second, SegmenterTask):
-        raise InvalidInput("the first checkpoint must be a classifier's, the second a segmenter's")
-    runs = {CLASSIFIER: _run_of(classifier), SEGMENTER: _run_of(segmenter)}
-    folds = {run["options"]["fold"] for run in runs.values()}
-    if len(folds) != 1:
+    final = _read_pair(classifier, segmenter, split)
+    held_out = [_read_pair(*paths, split) for paths in folds] or [final]
+    if any(pair.fold is None for pair in held_out):
         raise InvalidInput(
-            "the two networks were validated on different folds: one has trained on the other's patients"
+            "networks that learned from all development patients have none left to calibrate on: name the runs of the "
+            "folds of a cross-validation"
         )
-    if any(run["split_sha256"] != split.digest for run in runs.values()):
-        raise InvalidInput("a network was trained with another split: its validation patients may have trained it")
-    fold = int(folds.pop())
-    validation = split.validation(fold)
+    if folds and (final.fold is not None or len({pair.fold for pair in held_out}) < len(held_out)):
+        raise InvalidInput("folds calibrate networks that learned from all development patients, and each fold once")
+    validation = [patient for pair in held_out for patient in split.validation(pair.fold)]
     logger.info("calibrating on %d validation patients", len(validation))
-    calibration = calibrate(first.network, second.network, slices, validation)
+    calibration = calibrate(
+        [
+            HeldOut(pair.classifier.network, _looking(pair.segmenter, mirror), split.validation(pair.fold))
+            for pair in held_out
+        ],
+        slices,
+    )
     images = slices.images[_spread(slices.indices_of(validation), PARITY_SLICES)]
     served: dict[str, ServedNetwork] = {
-        CLASSIFIER: ServedClassifier(first.network, calibration.temperature),
-        SEGMENTER: ServedSegmenter(second.network),
+        CLASSIFIER: ServedClassifier(final.classifier.network, calibration.temperature),
+        SEGMENTER: ServedSegmenter(_looking(final.segmenter, mirror)),
     }
     copy_skeleton(bundled_skeleton(), repository)
     parity: dict[str, Parity] = {}
@@ -116,10 +133,11 @@ def export(
         version,
         thresholds={"gate": calibration.gate_threshold, "mask": calibration.mask_threshold},
         temperature=calibration.temperature,
-        split={"sha256": split.digest, "fold": fold},
+        split={"sha256": split.digest, "fold": final.fold, "calibrated_on": [pair.fold for pair in held_out]},
         metrics=calibration.metrics,
         parity={name: value.to_dict() for name, value in parity.items()},
-        training={name: run["options"] | {"best": run["best"]} for name, run in runs.items()},
+        training={name: run["options"] | {"best": run["best"]} for name, run in final.runs.items()},
+        mirror=mirror,
         tools={
             "tumorctl": __version__,
             "python": platform.python_version(),
@@ -128,6 +146,35 @@ def export(
         },
     )
     return Exported(repository, version, calibration, parity, half)
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A classifier and a segmenter of the same fold, None for all development patients, with their runs' summaries."""
+
+    classifier: ClassifierTask
+    segmenter: SegmenterTask
+    runs: dict[str, dict[str, Any]]
+    fold: int | None
+
+
+def _read_pair(classifier: Path, segmenter: Path, split: Split) -> _Pair:
+    first, second = load_task(classifier), load_task(segmenter)
+    if not isinstance(first, ClassifierTask) or not isinstance(second, SegmenterTask):
+        raise InvalidInput("the first checkpoint must be a classifier's, the second a segmenter's")
+    runs = {CLASSIFIER: _run_of(classifier), SEGMENTER: _run_of(segmenter)}
+    folds = {run["options"]["fold"] for run in runs.values()}
+    if len(folds) != 1:
+        raise InvalidInput(
+            "the two networks were validated on different folds: one has trained on the other's patients"
+        )
+    if any(run["split_sha256"] != split.digest for run in runs.values()):
+        raise InvalidInput("a network was trained with another split: its validation patients may have trained it")
+    return _Pair(first, second, runs, folds.pop())
+
+
+def _looking(segmenter: SegmenterTask, mirror: bool) -> nn.Module:
+    return Mirrored(segmenter.network).eval() if mirror else segmenter.network
 
 
 def _run_of(checkpoint: Path) -> dict[str, Any]:

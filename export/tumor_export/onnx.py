@@ -13,7 +13,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from tumor_training.networks import TumorClassifier, TumorSegmenter
+from tumor_training.networks import TumorClassifier
 from tumor_training.networks.folding import fold_batch_norms
 from tumor_training.networks.normalise import to_unit_range
 from tumorctl import __version__
@@ -52,9 +52,13 @@ class ServedClassifier(nn.Module):
 
 
 class ServedSegmenter(nn.Module):
-    """The segmenter as it is served."""
+    """The segmenter as it is served.
 
-    def __init__(self, network: TumorSegmenter) -> None:
+    Args:
+        network: the trained segmenter, or its `Mirrored`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 

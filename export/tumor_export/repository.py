@@ -110,6 +110,7 @@ def write_manifest(
     parity: Mapping[str, Mapping[str, float]],
     tools: Mapping[str, str],
     training: Mapping[str, object],
+    mirror: bool,
 ) -> None:
     """Write ``manifest.json``, which ties a version to its files and how they came to be."""
     models: dict[str, Any] = {}
@@ -129,6 +130,7 @@ def write_manifest(
         "split": dict(split),
         "metrics": {"validation": dict(metrics)},
         "training": dict(training),
+        "mirror": mirror,
         "tools": dict(tools),
     }
     write_whole(repository / MANIFEST_FILE, (json.dumps(content, indent=1) + "\n").encode())

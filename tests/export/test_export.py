@@ -18,6 +18,7 @@ from tumor_export.parity import Parity, ParityError
 from tumor_export.repository import configurations, parse_configuration
 from tumor_training.dataset import SliceArrays, load
 from tumor_training.inference import probabilities_of
+from tumor_training.networks import Mirrored
 from tumor_training.run import RunOptions, load_task
 from tumor_training.splits import Split
 from tumorctl.contract import CLASSIFIER, GATE, NETWORKS, SEGMENTER
@@ -60,7 +61,7 @@ def test_an_exported_repository_is_whole(made_repository: Path) -> None:
 
 def test_the_manifest_tells_how_the_networks_came_to_be(made_repository: Path, made_split: Split) -> None:
     content = json.loads((made_repository / "manifest.json").read_text())
-    assert content["split"]["fold"] == 0
+    assert (content["split"]["fold"], content["split"]["calibrated_on"]) == (0, [0])
     assert re.fullmatch("[0-9a-f]{64}", content["split"]["sha256"])
     assert content["metrics"]["validation"]["patients"] == len(made_split.validation(0))
     assert content["metrics"]["validation"]["gate_sensitivity_large"] == 1.0
@@ -96,7 +97,8 @@ def test_the_local_engine_answers_as_the_trained_networks(
     probabilities = probabilities_of(networks["classifier"], images)
     logits = np.log(probabilities / (1 - probabilities))
     calibrated = 1 / (1 + np.exp(-logits / content["temperature"]))
-    masks = probabilities_of(networks["segmenter"], images) >= np.float32(content["thresholds"]["mask"])
+    assert content["mirror"]
+    masks = probabilities_of(Mirrored(networks["segmenter"]), images) >= np.float32(content["thresholds"]["mask"])
     engine = LocalEngine(made_repository, Precision.fp32)
     try:
         answer = engine.submit(images, gate_threshold=0.0, timeout_s=60).result(60)
@@ -191,6 +193,49 @@ def test_networks_trained_with_another_split_are_refused(
     with pytest.raises(InvalidInput, match="another split"):
         export(*checkpoints, slices, other, tmp_path / "model_repository", version=1)
     assert not (tmp_path / "model_repository").exists()
+
+
+def test_networks_that_learned_from_everyone_are_calibrated_on_the_folds(
+    checkpoints: tuple[Path, Path],
+    made_repository: Path,
+    slices: SliceArrays,
+    made_split: Split,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same networks stand in for those of two folds; what counts here is whose patients calibrate."""
+
+    def copy_graph(network: object, path: Path, *, half_weights: bool) -> None:
+        shutil.copyfile(made_repository / path.stem / "1" / "model.onnx", path)
+
+    monkeypatch.setattr(export_module, "export_onnx", copy_graph)
+    folds = []
+    for fold in (0, 2):
+        pair = []
+        for name, checkpoint in zip(("classifier", "segmenter"), checkpoints, strict=True):
+            shutil.copytree(checkpoint.parent, tmp_path / f"fold-{fold}" / name)
+            pair.append(tmp_path / f"fold-{fold}" / name / checkpoint.name)
+            edit(pair[-1], fold=fold)
+        folds.append((pair[0], pair[1]))
+    for checkpoint in checkpoints:
+        edit(checkpoint, fold=None)
+    repository = tmp_path / "model_repository"
+    with pytest.raises(InvalidInput, match="have none left to calibrate on"):
+        export(*checkpoints, slices, made_split, repository, version=1)
+    with pytest.raises(InvalidInput, match="each fold once"):
+        export(*checkpoints, slices, made_split, repository, version=1, folds=[folds[0], folds[0]])
+    done = export(*checkpoints, slices, made_split, repository, version=1, folds=folds)
+    assert done.calibration.metrics["patients"] == len({*made_split.validation(0), *made_split.validation(2)})
+    content = json.loads((repository / "manifest.json").read_text())
+    assert (content["split"]["fold"], content["split"]["calibrated_on"]) == (None, [0, 2])
+    assert read_manifest(repository).fold is None
+
+
+def test_folds_do_not_calibrate_networks_that_have_patients_of_their_own(
+    checkpoints: tuple[Path, Path], slices: SliceArrays, made_split: Split, tmp_path: Path
+) -> None:
+    with pytest.raises(InvalidInput, match="learned from all development patients"):
+        export(*checkpoints, slices, made_split, tmp_path / "r", version=1, folds=[checkpoints])
 
 
 def test_a_fold_that_the_split_lacks_is_refused(

@@ -174,6 +174,7 @@ def test_the_manifest_ties_a_version_to_its_files(repository: Path) -> None:
         parity={name: {"max_error": 1e-5} for name in NETWORKS},
         tools={"torch": "2"},
         training={"seed": 0},
+        mirror=True,
     )
     manifest = read_manifest(repository)
     manifest.verify()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from torch import Tensor, nn
 
-from tumor_training.calibrate import LARGE_TUMOR_PX, calibrate, choose_gate, fit_temperature
+from tumor_training.calibrate import LARGE_TUMOR_PX, HeldOut, calibrate, choose_gate, fit_temperature
 from tumor_training.dataset import SliceArrays
 from tumorctl.errors import InvalidInput
 
@@ -107,7 +107,7 @@ def made_slices() -> SliceArrays:
 
 
 def test_thresholds_and_figures_are_those_of_the_validation_patients(made_slices: SliceArrays) -> None:
-    chosen = calibrate(BrightestPixel(), Brightness(), made_slices, ["a", "b"])  # type: ignore[arg-type]
+    chosen = calibrate([HeldOut(BrightestPixel(), Brightness(), ["a", "b"])], made_slices)
     logit, area = 8 * (round(0.6 * 255) / 255 - 0.5), 2 * disc(12).sum()
     assert chosen.gate_threshold == pytest.approx(1 / (1 + np.exp(-logit / chosen.temperature)), abs=1e-4)
     assert 0.4 < chosen.mask_threshold <= 0.6
@@ -122,7 +122,7 @@ def test_thresholds_and_figures_are_those_of_the_validation_patients(made_slices
 
 def test_other_patients_choose_nothing(made_slices: SliceArrays) -> None:
     made_slices.images[4:, :, :, 1] = 200
-    chosen = calibrate(BrightestPixel(), Brightness(), made_slices, ["a"])  # type: ignore[arg-type]
+    chosen = calibrate([HeldOut(BrightestPixel(), Brightness(), ["a"])], made_slices)
     assert chosen.metrics["patients"] == 1.0
     assert chosen.metrics["mean_volume_dice"] == pytest.approx(1.0, abs=1e-3)
     assert chosen.metrics["gate_false_positive_rate"] == pytest.approx(1 / 2)
@@ -131,7 +131,7 @@ def test_other_patients_choose_nothing(made_slices: SliceArrays) -> None:
 def test_a_gate_that_misses_costs_dice(made_slices: SliceArrays) -> None:
     """99 % of large tumours may be lost at most; of four none may, of many small ones all."""
     made_slices.images[1] = 0
-    chosen = calibrate(BrightestPixel(), Brightness(), made_slices, ["a"])  # type: ignore[arg-type]
+    chosen = calibrate([HeldOut(BrightestPixel(), Brightness(), ["a"])], made_slices)
     assert chosen.metrics["gate_sensitivity_large"] == 1.0
     assert chosen.metrics["gate_false_positive_rate"] == 1.0
     assert chosen.metrics["mean_volume_dice"] == pytest.approx(2 / 3, abs=0.01)
@@ -139,4 +139,25 @@ def test_a_gate_that_misses_costs_dice(made_slices: SliceArrays) -> None:
 
 def test_patients_without_slices_are_refused(made_slices: SliceArrays, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no slices of nobody"):
-        calibrate(BrightestPixel(), Brightness(), made_slices, ["nobody"])  # type: ignore[arg-type]
+        calibrate([HeldOut(BrightestPixel(), Brightness(), ["nobody"])], made_slices)
+
+
+class Blind(nn.Module):
+    """A classifier that sees nothing, and says so with a low logit."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.full((len(images),), -3.0)
+
+
+def test_each_pair_of_networks_answers_for_its_own_patients(made_slices: SliceArrays) -> None:
+    one = calibrate([HeldOut(BrightestPixel(), Brightness(), ["a", "b"])], made_slices)
+    folds = [HeldOut(BrightestPixel(), Brightness(), [patient]) for patient in ("a", "b")]
+    assert calibrate(folds, made_slices) == one
+    folds[1] = HeldOut(Blind(), Brightness(), ["b"])
+    assert calibrate(folds, made_slices).gate_threshold < one.gate_threshold
+
+
+def test_islands_are_dropped_before_masks_are_judged(made_slices: SliceArrays) -> None:
+    made_slices.images[0, 250, 250, 1] = 255
+    chosen = calibrate([HeldOut(BrightestPixel(), Brightness(), ["a"])], made_slices)
+    assert chosen.metrics["mean_volume_dice"] == pytest.approx(1)

@@ -1,18 +1,31 @@
 from __future__ import annotations
 
+import copy
 import urllib.error
 from pathlib import Path
 
+import numpy as np
+import onnxruntime
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
-from tumor_training.networks import TumorClassifier, TumorSegmenter
+from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
+from tumor_training.networks.folding import fold_batch_norms, freeze_batch_norms, load_folded
 from tumor_training.networks.normalise import Normalise, to_unit_range
-from tumor_training.networks.weights import RandomStartWarning, build_resnet, load_matching, read_state_dict
+from tumor_training.networks.weights import (
+    RandomStartWarning,
+    build_resnet,
+    load_matching,
+    read_shipped,
+    read_state_dict,
+)
+from tumorctl.config import bundled_repository
+from tumorctl.contract import CLASSIFIER, SEGMENTER
 from tumorctl.errors import InvalidInput
+from tumorctl.manifest import read_manifest
 
 DOWNLOAD = "torchvision.models._api.load_state_dict_from_url"
 
@@ -172,3 +185,75 @@ def test_a_plain_state_dict_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv1.weight": torch.ones(1)}, path)
     assert read_state_dict(path).keys() == {"conv1.weight"}
+
+
+def lively(network: nn.Module) -> nn.Module:
+    """Norms with statistics and factors of their own, as training leaves them."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor in (module.weight, module.running_var):
+                assert tensor is not None
+                nn.init.uniform_(tensor, 0.5, 1.5)
+            for tensor in (module.bias, module.running_mean):
+                assert tensor is not None
+                nn.init.uniform_(tensor, -0.3, 0.3)
+    return network.eval()
+
+
+@pytest.mark.parametrize("kind", [TumorClassifier, TumorSegmenter])
+def test_folded_norms_go_back_into_a_network(kind: type[nn.Module]) -> None:
+    network, images = lively(kind()), torch.rand(2, 3, 64, 64)
+    folded = fold_batch_norms(copy.deepcopy(network))
+    fresh = kind()
+    load_folded(fresh, folded.state_dict())
+    with torch.inference_mode():
+        expected = network(images)
+        torch.testing.assert_close(folded(images), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(fresh.eval()(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_folded_weights_of_another_architecture_are_refused() -> None:
+    state = fold_batch_norms(TumorSegmenter().eval()).state_dict()
+    with pytest.raises(InvalidInput, match="another architecture"):
+        load_folded(TumorClassifier(), state)
+    with pytest.raises(InvalidInput, match="another architecture"):
+        load_folded(TumorSegmenter(), {**state, "further.weight": torch.zeros(1)})
+
+
+def test_frozen_norms_neither_change_nor_use_the_batch() -> None:
+    network, images = lively(TumorSegmenter()), torch.rand(2, 3, 64, 64)
+    before = copy.deepcopy(network.state_dict())
+    freeze_batch_norms(network.train())
+    with torch.no_grad():
+        answer = network(images)
+        torch.testing.assert_close(answer, network.eval()(images))
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
+    for name, network in ((CLASSIFIER, TumorClassifier()), (SEGMENTER, TumorSegmenter())):
+        load_folded(network, read_shipped(name))
+        images = np.asarray(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)), np.uint8)
+        manifest = read_manifest(bundled_repository())
+        session = onnxruntime.InferenceSession(manifest.onnx_path(name), providers=["CPUExecutionProvider"])
+        (served,) = session.run(None, {"IMAGE": images})
+        looking: nn.Module = network
+        if name == SEGMENTER and manifest.mirror:
+            looking = Mirrored(network)
+        with torch.inference_mode():
+            logits = looking.eval()(to_unit_range(torch.from_numpy(images))).reshape(2, -1)
+        temperature = manifest.temperature if name == CLASSIFIER else 1.0
+        np.testing.assert_allclose(torch.sigmoid(logits / temperature), served.reshape(2, -1), atol=2e-3)
+
+
+def test_a_mirrored_network_does_not_tell_left_from_right() -> None:
+    network, images = Mirrored(lively(TumorSegmenter())).eval(), torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        torch.testing.assert_close(network(images.flip(-1)), network(images).flip(-1), atol=1e-5, rtol=1e-4)
+
+
+def test_a_mirrored_network_is_the_mean_of_two_looks() -> None:
+    plain, images = lively(TumorSegmenter()), torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        expected = (plain(images) + plain(images.flip(-1)).flip(-1)) / 2
+        torch.testing.assert_close(Mirrored(plain)(images), expected, atol=1e-5, rtol=1e-4)

@@ -14,11 +14,15 @@ import torch
 from tumor_training.batches import Batch, LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
 from tumor_training.inference import logits_of, probabilities_of
-from tumor_training.run import RunOptions, load_task, train
+from tumor_training.run import RunOptions, load_task, native_precision, train
 from tumor_training.scoring import patient_dice, slice_auc
-from tumor_training.splits import Split
-from tumor_training.tasks import TASKS, NetworkOptions, Task, TaskOptions
+from tumor_training.splits import Split, read_split
+from tumor_training.tasks import TASKS, NetworkOptions, OptimizerOptions, SegmenterTask, Task, TaskOptions
+from tumor_training.transforms import AugmentOptions
+from tumorctl.config import bundled_repository
+from tumorctl.contract import SEGMENTER
 from tumorctl.errors import InvalidInput
+from tumorctl.manifest import read_manifest
 
 Runs = dict[str, tuple[RunOptions, Path]]
 
@@ -185,6 +189,8 @@ def test_a_run_is_not_resumed_under_a_schedule_of_another_length(
         ({"loader": LoaderOptions(negative_share=1.5)}, "share of negatives"),
         ({"loader": LoaderOptions(batch_size=13)}, "12 training slices do not fill a batch"),
         ({"fold": 3}, "folds 0 to 2"),
+        ({"validate_every": 0}, "at least 1"),
+        ({"task": TaskOptions(augment=AugmentOptions(crop=100))}, "multiple of 32"),
         ({"network": "detector"}, "no network 'detector'"),
         ({"task": TaskOptions(network=NetworkOptions(depth=20))}, "no ResNet-20"),
     ],
@@ -198,6 +204,103 @@ def test_options_that_cannot_be_used_are_refused(
     with pytest.raises(InvalidInput, match=reason):
         train(options, made_patients, made_split)
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_fold_everyone_trains_and_the_last_state_is_kept(
+    made_patients: Path, made_split: Split, tmp_path: Path, one_thread: None
+) -> None:
+    augment = AugmentOptions(crop=64)
+    options = RunOptions(
+        "segmenter",
+        tmp_path / "run",
+        task=TaskOptions(augment=augment, slice_dice=0.5),
+        loader=LoaderOptions(batch_size=8),
+        fold=None,
+        epochs=1,
+    )
+    kept = train(options, made_patients, made_split)
+    assert kept == tmp_path / "run" / "best.ckpt"
+    kept_state, last_state = (network_state(kept.with_name(f"{name}.ckpt")) for name in ("best", "last"))
+    assert all(torch.equal(value, last_state[name]) for name, value in kept_state.items())
+    assert load_task(kept).options.augment == augment
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run["options"]["fold"], run["best"]["value"], run["started_from"]) == (None, None, None)
+    # Five of the six made-up patients, four slices each, are no test patients.
+    assert run["slices"] == 20
+
+
+def test_the_shipped_networks_are_tuned_with_their_norms_fixed(
+    made_patients: Path, made_split: Split, tmp_path: Path, one_thread: None
+) -> None:
+    options = RunOptions(
+        "segmenter",
+        tmp_path / "run",
+        task=TaskOptions(
+            network=NetworkOptions(weights="shipped"),
+            optimizer=OptimizerOptions(learning_rate=1e-5),
+            augment=AugmentOptions(crop=64),
+        ),
+        loader=LoaderOptions(batch_size=4, negative_share=0.1),
+        epochs=1,
+        average=0,
+    )
+    tuned = load_task(train(options, made_patients, made_split)).network
+    start = SegmenterTask(options.task).network
+    for (name, value), before in zip(tuned.state_dict().items(), start.state_dict().values(), strict=True):
+        if name.endswith(("running_mean", "running_var")):
+            assert torch.equal(value, before), name
+    moved = [float((a - b).abs().max()) for a, b in zip(tuned.parameters(), start.parameters(), strict=True)]
+    assert 0 < max(moved) < 1e-3
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert run["started_from"] == read_manifest(bundled_repository()).digests[SEGMENTER]
+
+
+def test_the_shipped_networks_do_not_start_a_run_that_their_patients_validate(made_patients: Path) -> None:
+    manifest = read_manifest(bundled_repository())
+    split = read_split()
+    seen = split.train(manifest.fold)
+    fold = next(index for index, fold in enumerate(split.folds) if set(fold) & set(seen))
+    options = RunOptions(
+        "segmenter", Path("unused"), task=TaskOptions(network=NetworkOptions(weights="shipped")), fold=fold
+    )
+    with pytest.raises(InvalidInput, match="have learned from"):
+        train(options, made_patients, split)
+
+
+def test_a_compiled_run_keeps_the_plain_network(
+    made_patients: Path, made_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """torch.compile itself takes minutes; that training goes through it is what counts here."""
+    calls = []
+
+    def compile_(network: torch.nn.Module) -> Any:
+        def compiled(images: torch.Tensor) -> torch.Tensor:
+            calls.append(network.training)
+            return network(images)  # type: ignore[no-any-return]
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile_)
+    options = RunOptions(
+        "classifier", tmp_path / "run", loader=LoaderOptions(batch_size=4), epochs=1, compiled=True, fold=None
+    )
+    load_task(train(options, made_patients, made_split))
+    assert len(calls) == 5
+    assert all(calls)
+
+
+def test_bfloat16_is_chosen_where_it_is_native(monkeypatch: pytest.MonkeyPatch) -> None:
+    for names, precision in (
+        ({"avx512_bf16": True}, "bf16-mixed"),
+        ({"amx_bf16": True}, "bf16-mixed"),
+        ({}, "32-true"),
+    ):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda names=names: names)
+        assert native_precision() == precision
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
+    assert native_precision() == "bf16-mixed"
 
 
 def test_a_split_of_other_patients_is_refused(made_patients: Path, tmp_path: Path) -> None:

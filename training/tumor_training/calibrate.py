@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from tumor_training.dataset import SliceArrays
 from tumor_training.inference import logits_of, probabilities_of
-from tumor_training.networks import TumorClassifier, TumorSegmenter
 from tumor_training.scoring import patient_dice
+from tumorctl.core.components import main_components
 from tumorctl.errors import InvalidInput
 
 SENSITIVITY = 0.99
@@ -80,28 +81,64 @@ def choose_gate(
     return float(np.floor(float(ordered[lost]) * 1e4) / 1e4)
 
 
-def calibrate(
-    classifier: TumorClassifier, segmenter: TumorSegmenter, slices: SliceArrays, patients: Sequence[str]
-) -> Calibration:
-    """Choose temperature, gate threshold and mask threshold, in this order, on validation patients.
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Networks, and the patients that they have not learned from.
+
+    Attributes:
+        classifier: gives logits, shape (batch,).
+        segmenter: gives logits, shape (batch, 1, row, column).
+        patients: that validated both.
+    """
+
+    classifier: nn.Module
+    segmenter: nn.Module
+    patients: Sequence[str]
+
+
+def calibrate(held_out: Sequence[HeldOut], slices: SliceArrays) -> Calibration:
+    """Choose temperature, gate threshold and mask threshold, in this order, as `tumorctl predict` will apply them.
+
+    Args:
+        held_out: one pair of networks with its validation patients, or one of each fold of a cross-validation, whose
+            answers are then put together.
+        slices: decoded data.
 
     Raises:
         InvalidInput: a patient has no slices, or none has a tumour.
     """
-    indices = slices.indices_of(patients)
-    images, masks = slices.images[indices], slices.masks[indices]
-    of_patient = [slices.patients[index] for index in indices]
+    indices = [slices.indices_of(part.patients) for part in held_out]
+    everyone = np.concatenate(indices)
+    masks = slices.masks[everyone]
+    of_patient = [slices.patients[index] for index in everyone]
     area = masks.sum(axis=(1, 2))
-    logits = torch.cat(list(logits_of(classifier, images)))
+    logits = torch.cat(
+        [
+            batch
+            for part, where in zip(held_out, indices, strict=True)
+            for batch in logits_of(part.classifier, slices.images[where])
+        ]
+    )
     temperature = fit_temperature(logits.numpy(), area > 0)
     probabilities = torch.sigmoid(logits / temperature).numpy()
     gate = choose_gate(probabilities, area)
     passed = probabilities >= np.float32(gate)
-    segmented = probabilities_of(segmenter, images[passed])
+    segmented = np.concatenate(
+        [
+            probabilities_of(part.segmenter, slices.images[where[chosen]])
+            for part, where, chosen in zip(
+                held_out, indices, np.split(passed, np.cumsum([len(where) for where in indices])[:-1]), strict=True
+            )
+            if chosen.any()
+        ]
+    )
     scores = {}
     for threshold in _MASK_THRESHOLDS:
         predicted = np.zeros_like(masks)
         predicted[passed] = segmented >= np.float32(threshold)
+        for patient in set(of_patient):
+            of_this = np.asarray(of_patient) == patient
+            predicted[of_this] = main_components(predicted[of_this])
         scores[float(threshold)] = float(np.mean(list(patient_dice(predicted, masks, of_patient).values())))
     best = max(scores, key=lambda threshold: scores[threshold])
     large = area >= LARGE_TUMOR_PX

@@ -40,7 +40,7 @@ class RunOptions:
         fold: the fold of the split that validates; None trains on all development patients and validates nothing, and
             what it keeps is what it ended with.
         epochs: length of the run; the one-cycle schedule spans it.
-        validate_every: epochs between looks at the validation patients, and so between checkpoints that may be the best.
+        validate_every: epochs between looks at the validation patients; only then can a checkpoint become the best.
         precision: Lightning's name, such as ``bf16-mixed`` or ``32-true``; ``auto`` is bf16-mixed where the GPU or the
             processor computes in bfloat16 natively, else 32-true: emulated, it is many times slower.
         compiled: train through torch.compile, which takes a minute or two before the first step.
@@ -135,7 +135,7 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
             task, module, ckpt_path=checkpoint if options.resume and checkpoint.is_file() else None, weights_only=True
         )
     if trainer.is_global_zero:
-        _write_summary(options, split, task, trainer, best, time.monotonic() - started)
+        _write_summary(options, split, task, trainer, best, len(module.train_set), time.monotonic() - started)
     return Path(best.best_model_path)
 
 
@@ -234,6 +234,7 @@ def _write_summary(
     task: Task,
     trainer: lightning.Trainer,
     best: ModelCheckpoint,
+    slices: int,
     seconds: float,
 ) -> None:
     score = best.best_model_score
@@ -243,6 +244,7 @@ def _write_summary(
         "split_sha256": split.digest,
         "best": {"metric": task.monitor, "value": None if score is None else float(score)},
         "started_from": read_manifest(bundled_repository()).digests[task.served_name] if shipped else None,
+        "slices": slices,
         "epochs": trainer.current_epoch,
         "seconds": round(seconds, 1),
         "torch": torch.__version__,

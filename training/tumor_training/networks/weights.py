@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from pathlib import Path
 
@@ -107,9 +108,10 @@ def read_shipped(name: str) -> dict[str, Tensor]:
     manifest = read_manifest(bundled_repository())
     manifest.verify()
     graph = onnx.load(manifest.onnx_path(name)).graph
-    prefix = "network."
+    # The trained network sits inside the served one, and inside the mirrored one where there is that too.
+    inside = re.compile(r"^(network\.)+")
     return {
-        tensor.name.removeprefix(prefix).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
+        inside.sub("", tensor.name).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
         for tensor in graph.initializer
-        if tensor.name.startswith(prefix) and not tensor.name.startswith(f"{prefix}normalise.")
+        if inside.match(tensor.name) and ".normalise." not in tensor.name
     }
