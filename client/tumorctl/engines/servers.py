@@ -20,6 +20,8 @@ _REST_S = 2.0
 _LARGEST_MESSAGE = 64 << 20
 """Bytes; a full batch is 12.6 MB on its way there and 4.2 MB on its way back."""
 
+_RESOLVER = "dns:///"
+
 # Within what Triton tolerates by default: two pings while it has nothing to say (--grpc-http2-max-ping-strikes).
 _CHANNEL: dict[str, int | str] = {
     "grpc.max_send_message_length": _LARGEST_MESSAGE,
@@ -56,7 +58,7 @@ class Server:
             options["grpc.ssl_target_name_override"] = credentials.server_name
             options["grpc.default_authority"] = credentials.server_name
         self.client = triton.InferenceServerClient(
-            f"dns:///{endpoint}", creds=credentials.channel, channel_args=list(options.items())
+            f"{_RESOLVER}{endpoint}", creds=credentials.channel, channel_args=list(options.items())
         )
 
 

@@ -106,6 +106,7 @@ def listening(
     credentials: grpc.ServerCredentials | None = None,
     interceptors: Sequence[grpc.ServerInterceptor] = (),
     handler: grpc.GenericRpcHandler | None = None,
+    address: str = "127.0.0.1:0",
 ) -> Iterator[tuple[FailingServer, str]]:
     """A gRPC server on the loopback address: the fake, or whatever the handler does."""
     with ThreadPoolExecutor(8) as pool:
@@ -115,11 +116,13 @@ def listening(
             service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         else:
             server.add_generic_rpc_handlers((handler,))
-        add = server.add_insecure_port if credentials is None else server.add_secure_port
-        port = add("127.0.0.1:0") if credentials is None else add("127.0.0.1:0", credentials)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
         server.start()
         try:
-            yield servicer, f"127.0.0.1:{port}"
+            yield servicer, f"{address.rpartition(':')[0]}:{port}"
         finally:
             servicer.ended.set()
             server.stop(0).wait()
@@ -198,10 +201,10 @@ def fast_triton(
 ) -> Callable[..., TritonServer]:
     """Makes a real Triton with fast networks, not started yet."""
 
-    def make(tls: ServerTls | None = None) -> TritonServer:
+    def make(tls: ServerTls | None = None, **changes: Any) -> TritonServer:
         options = options_for(tmp_path_factory.mktemp("triton"), fast_repository)
         try:
-            return TritonServer(dataclasses.replace(options, tls=tls))
+            return TritonServer(dataclasses.replace(options, tls=tls, **changes))
         except (MissingExtra, ServeError) as error:
             pytest.skip(f"no embedded Triton here: {error}")
 
