@@ -27,7 +27,7 @@ Profile = Annotated[
         "--profile",
         metavar="NAME",
         rich_help_panel=_PANEL,
-        help="Settings from [profiles.NAME] in ~/.config/tumorctl/config.toml; without it TUMORCTL_PROFILE.",
+        help="Take settings from this profile in ~/.config/tumorctl/config.toml; without it TUMORCTL_PROFILE.",
     ),
 ]
 Tls = Annotated[bool, typer.Option("--tls", rich_help_panel=_PANEL, help="Encrypt, and check the server.")]

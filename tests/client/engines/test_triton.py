@@ -134,9 +134,11 @@ def test_a_server_with_other_tensors_is_refused(fake: tuple[FailingServer, str])
         TritonEngine(url)
 
 
-@pytest.mark.parametrize("url", ["127.0.0.1:9", "no-such-host.invalid:8001"])
-def test_nobody_there(url: str) -> None:
-    with pytest.raises(ServerUnavailable, match="no Triton server answers"):
+@pytest.mark.parametrize(
+    ("url", "why"), [("127.0.0.1:9", "nothing listens there"), ("no-such-host.invalid:8001", "host name is not known")]
+)
+def test_nobody_there(url: str, why: str) -> None:
+    with pytest.raises(ServerUnavailable, match=f"no Triton server answers at {url}.*{why}"):
         TritonEngine(url)
 
 
