@@ -82,7 +82,7 @@ def resolve(url: str | None, options: ClientOptions, connection: ConnectionOptio
             profile.
     """
     connection = connection or ConnectionOptions()
-    given = _given(connection.profile or os.environ.get(f"{_PREFIX}PROFILE") or None)
+    given = _given(connection.profile)
     checked = ClientOptions(
         gate_threshold=given.gate_threshold if options.gate_threshold is None else options.gate_threshold,
         batch_size=options.batch_size or given.batch_size,
@@ -101,7 +101,18 @@ def resolve(url: str | None, options: ClientOptions, connection: ConnectionOptio
     )
 
 
-def _given(profile_name: str | None) -> _Given:
+def resolve_server(url: str | None, connection: ConnectionOptions) -> tuple[str | None, ConnectionOptions]:
+    """The part of `resolve` that tells which server is meant and how to reach it.
+
+    Raises:
+        InvalidOption: as for `resolve`.
+    """
+    given = _given(connection.profile)
+    return url or given.url, _connection(connection, given)
+
+
+def _given(argument: str | None) -> _Given:
+    profile_name = argument or os.environ.get(f"{_PREFIX}PROFILE") or None
     profile: dict[str, Any] = read_profile(profile_name) if profile_name else {}
     if os.environ.get(f"{_PREFIX}TOKEN"):
         # Whoever sets a token for one run means it instead of the profile's.

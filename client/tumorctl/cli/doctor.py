@@ -75,24 +75,23 @@ def doctor(
         token_header=token_header,
         allow_plaintext_token=allow_plaintext_token,
     )
-    from tumorctl.config import resolve
-    from tumorctl.types import ClientOptions
+    from tumorctl.config import resolve_server
 
-    settings = resolve(url, ClientOptions(), connection)
+    url, connection = resolve_server(url, connection)
     findings = [
         _check("networks", _networks),
         _check("local engine", _local_engine),
         _check("embedded server", _embedded_server),
     ]
-    if settings.url is not None:
-        findings += _servers(settings.url, settings.connection)
+    if url is not None:
+        findings += _servers(url, connection)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
             typer.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.check}: {finding.detail}")
     well = {finding.check: finding.ok for finding in findings}
-    if settings.url is not None:
+    if url is not None:
         # One server out of several is enough.
         servers = [ok for check, ok in well.items() if check.startswith("server")]
         return Status.done if any(servers) else Status.server

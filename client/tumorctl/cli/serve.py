@@ -41,8 +41,8 @@ def serve(
     """Run a real Triton server on this machine, on the processor.
 
     Stops cleanly on Ctrl-C and SIGTERM. Without --tls-cert and --tls-client-ca anyone who reaches it can use it: keep
-    it on the loopback address, or put a proxy in front. HTTP is never encrypted; with TLS it answers health checks
-    and metadata, no predictions.
+    it on the loopback address, or put a proxy in front. HTTP is never encrypted; with TLS on gRPC it answers
+    health checks alone.
     """
     from tumorctl.config import bundled_repository, state_folder
     from tumorctl.errors import InvalidOption

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 from tritonclient.utils import InferenceServerException
 
@@ -101,8 +103,17 @@ def error_for(status: grpc.StatusCode | None, detail: str, request_id: str | Non
     return kind(f"the server answered {name}: {detail}{advice}", request_id=request_id)
 
 
-def connection_error(error: InferenceServerException, endpoint: Endpoint, credentials: Credentials) -> EngineError:
-    """The typed error for a first call that failed: where no connection came about, after a look at why."""
+def connection_error(
+    error: InferenceServerException, endpoint: Endpoint, credentials: Credentials, is_live: Callable[[], bool]
+) -> EngineError:
+    """The typed error for a first call that failed: where no connection came about, after a look at why.
+
+    Args:
+        error: how the call ended.
+        endpoint: where it went.
+        credentials: what was shown.
+        is_live: asks the server whether it lives.
+    """
     status = status_of(error)
     if status not in _UNREACHED:
         return error_for(status, str(error.message()))
@@ -121,5 +132,8 @@ def connection_error(error: InferenceServerException, endpoint: Endpoint, creden
         return AccessDenied(_DENIED[finding].format(**words))
     if finding in _INSECURE:
         return InsecureServer(_INSECURE[finding].format(**words))
-    # It can be talked to: it is the server, or a gateway in front of it, that says no.
+    # It can be talked to: it is the server, or a gateway in front of it, that says no. Triton answers UNAVAILABLE, too,
+    # to calls that it keeps for those who have a key (--grpc-restricted-protocol).
+    if is_live():
+        return ServerRefused(f"the server at {endpoint} is up, but does not answer this client: {error.message()}")
     return error_for(status, str(error.message()))

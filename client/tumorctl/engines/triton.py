@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -132,7 +133,8 @@ class TritonEngine:
             ready = client.is_model_ready(ENSEMBLE, **call)
             metadata = client.get_model_metadata(ENSEMBLE, **call) if ready else None
         except InferenceServerException as error:
-            raise connection_error(error, endpoint, self.credentials) from error
+            is_live = partial(_is_live, client, call)
+            raise connection_error(error, endpoint, self.credentials, is_live) from error
         if metadata is None:
             raise ServerUnavailable(f"the server at {endpoint} does not have the model {ENSEMBLE} ready")
         served = {tensor.name: list(tensor.shape) for tensor in [*metadata.inputs, *metadata.outputs]}
@@ -213,6 +215,13 @@ class TritonEngine:
             return 0.0
         longest: float = min(_FIRST_PAUSE_S * 2.0**rounds, _LONGEST_PAUSE_S)
         return longest * random.uniform(0.5, 1.5)
+
+
+def _is_live(client: triton.InferenceServerClient, call: dict[str, Any]) -> bool:
+    try:
+        return bool(client.is_server_live(**call))
+    except InferenceServerException:
+        return False
 
 
 def _gate_parameters(client: triton.InferenceServerClient, call: dict[str, Any]) -> dict[str, str]:

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 CONFIGURATION = "embedded"
 _ADMIN_APIS = "shared-memory,model-repository,logging,trace"
+_PREDICTION_APIS = ",inference,metadata,model-config"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps it)
 _PR_SET_PDEATHSIG = 1
 _LOG_LINES_SHOWN = 8
@@ -68,7 +69,7 @@ class ServeOptions:
         http_port: for KServe over HTTP and health checks.
         metrics_port: for Prometheus.
         precision: arithmetic of the networks.
-        tls: encrypts gRPC; HTTP, which Triton cannot encrypt, then answers no predictions. None for none.
+        tls: encrypts gRPC; HTTP, which Triton cannot encrypt, then answers health checks alone. None for no TLS.
         ready_timeout_s: seconds until a server that is not ready is given up.
         stop_timeout_s: seconds that requests in flight get when the server stops.
     """
@@ -211,7 +212,7 @@ class TritonServer:
             "metrics-port": options.metrics_port,
             "allow-gpu-metrics": "false",
             "grpc-restricted-protocol": f"{_ADMIN_APIS}:admin-key={key}",
-            "http-restricted-api": f"{_ADMIN_APIS}{',inference' if options.tls else ''}:admin-key={key}",
+            "http-restricted-api": f"{_ADMIN_APIS}{_PREDICTION_APIS if options.tls else ''}:admin-key={key}",
             **_tls_flags(options.tls),
         }
         binary = self._distribution / "tritonserver" / "bin" / "tritonserver"

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import numpy as np
+import psutil
 import pytest
 
 from tumorctl import (
@@ -24,6 +25,7 @@ from tumorctl import (
 from tumorctl.config import resolve
 from tumorctl.engines.address import parse_address
 from tumorctl.engines.credentials import Credentials
+from tumorctl.serving import triton as serving
 from tumorctl.serving.triton import TritonServer
 
 TOKEN = "s3same-0pen.up_"
@@ -102,6 +104,18 @@ def test_a_gateway_whose_server_is_down_is_not_mistaken_for_silence(fakes: Fakes
         _, url = fakes(handler=Gateway(channel))
         with pytest.raises(ServerUnavailable, match="the server answered UNAVAILABLE"):
             probabilities(url, ConnectionOptions(token=TOKEN))
+
+
+def test_a_server_that_keeps_calls_for_those_with_a_key_is_not_down(
+    fast_triton: Callable[..., TritonServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_ADMIN_APIS", f"{serving._ADMIN_APIS},metadata,model-config")
+    with fast_triton() as server:
+        with pytest.raises(ServerRefused, match="is up, but does not answer this client"):
+            probabilities(server.grpc_url, ConnectionOptions())
+        (key,) = {word.rpartition("admin-key=")[2] for word in psutil.Process(server.pid).cmdline() if "admin-" in word}
+        connection = ConnectionOptions(token=key, token_header="triton-grpc-protocol-admin-key")
+        assert probabilities(server.grpc_url, connection) == [0.9, 0.9]
 
 
 def test_a_grpc_server_of_another_kind(fakes: Fakes) -> None:

@@ -74,11 +74,16 @@ class TestMutual:
             predict(mutual_triton.grpc_url, None)
 
     def test_http_is_no_way_around(self, mutual_triton: TritonServer) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", mutual_triton.options.http_port, timeout=10)
         body = {"inputs": [{"name": "IMAGE", "shape": [1, 256, 256, 3], "datatype": "UINT8", "data": []}]}
-        connection.request("POST", "/v2/models/tumor_detection/infer", json.dumps(body))
-        assert connection.getresponse().status == http.HTTPStatus.FORBIDDEN
-        connection.close()
+        for method, path, status in (
+            ("POST", "models/tumor_detection/infer", http.HTTPStatus.FORBIDDEN),
+            ("GET", "models/tumor_detection", http.HTTPStatus.FORBIDDEN),
+            ("GET", "health/ready", http.HTTPStatus.OK),
+        ):
+            connection = http.client.HTTPConnection("127.0.0.1", mutual_triton.options.http_port, timeout=10)
+            connection.request(method, f"/v2/{path}", json.dumps(body) if method == "POST" else None)
+            assert connection.getresponse().status == status
+            connection.close()
 
     def test_its_certificate_can_be_looked_at(self, mutual_triton: TritonServer, our_tls: TlsOptions) -> None:
         url = f"grpcs://{mutual_triton.grpc_url}"
