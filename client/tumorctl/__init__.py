@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from tumorctl.client import TumorClient
     from tumorctl.engines.base import BatchAnswer, Engine
     from tumorctl.errors import (
+        AccessDenied,
         DamagedModel,
         DeadlineExceeded,
         EngineError,
+        InsecureServer,
         InvalidInput,
         InvalidOption,
         MissingExtra,
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
         UnreadableImage,
         UnsupportedImage,
     )
-    from tumorctl.types import ClientOptions, EngineInfo, Precision, SlicePrediction
+    from tumorctl.types import ClientOptions, ConnectionOptions, EngineInfo, Precision, SlicePrediction, TlsOptions
 
 __version__ = "0.1.0"
 
@@ -44,9 +46,11 @@ _HOME = {
     "tumorctl.client": ("TumorClient",),
     "tumorctl.engines.base": ("BatchAnswer", "Engine"),
     "tumorctl.errors": (
+        "AccessDenied",
         "DamagedModel",
         "DeadlineExceeded",
         "EngineError",
+        "InsecureServer",
         "InvalidInput",
         "InvalidOption",
         "MissingExtra",
@@ -61,18 +65,28 @@ _HOME = {
         "UnreadableImage",
         "UnsupportedImage",
     ),
-    "tumorctl.types": ("ClientOptions", "EngineInfo", "Precision", "SlicePrediction"),
+    "tumorctl.types": (
+        "ClientOptions",
+        "ConnectionOptions",
+        "EngineInfo",
+        "Precision",
+        "SlicePrediction",
+        "TlsOptions",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
+    "AccessDenied",
     "BatchAnswer",
     "ClientOptions",
+    "ConnectionOptions",
     "DamagedModel",
     "DeadlineExceeded",
     "Engine",
     "EngineError",
     "EngineInfo",
+    "InsecureServer",
     "InvalidInput",
     "InvalidOption",
     "MissingExtra",
@@ -85,6 +99,7 @@ __all__ = [
     "ServerRefused",
     "ServerUnavailable",
     "SlicePrediction",
+    "TlsOptions",
     "TumorClient",
     "TumorctlError",
     "UnreadableImage",

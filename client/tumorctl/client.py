@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from tumorctl.errors import DeadlineExceeded, TumorctlError
-from tumorctl.types import ClientOptions, EngineInfo, SlicePrediction
+from tumorctl.types import ClientOptions, ConnectionOptions, EngineInfo, SlicePrediction
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,21 +33,32 @@ class TumorClient:
                 print(result.tumor_probability, result.has_tumor, result.area_px)
 
     Args:
-        url: ``HOST:PORT`` of a Triton server's gRPC endpoint; None for ``TUMORCTL_URL``, or else the local engine.
+        url: a Triton server's gRPC endpoint: ``HOST:PORT``, ``grpcs://HOST:PORT`` for TLS, several with commas between,
+            or ``dns:///HOST:PORT`` for all servers behind a name; None for ``TUMORCTL_URL`` or the profile's, or else
+            the local engine.
         options: thresholds, batch size, deadline, precision.
+        connection: TLS, token and profile of a server.
 
     Raises:
-        InvalidOption: an option is out of range.
+        InvalidOption: an option is out of range, an address is none, or a file named cannot be used.
         MissingExtra: the local engine is not installed.
         ModelError: the networks of the local engine cannot be used.
         ServerUnavailable: no server answers at the address.
+        InsecureServer: no secure connection came about.
+        AccessDenied: the server or a gateway wants another token or certificate.
         ServerRefused: the server does not serve what the contract says.
     """
 
-    def __init__(self, url: str | None = None, *, options: ClientOptions | None = None) -> None:
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        options: ClientOptions | None = None,
+        connection: ConnectionOptions | None = None,
+    ) -> None:
         from tumorctl.config import resolve
 
-        settings = resolve(url, options or ClientOptions())
+        settings = resolve(url, options or ClientOptions(), connection)
         self._start(_engine_for(settings), settings)
 
     @classmethod
@@ -213,7 +224,7 @@ def _engine_for(settings: Settings) -> Engine:
     if settings.url is not None:
         from tumorctl.engines.triton import TritonEngine
 
-        return TritonEngine(settings.url)
+        return TritonEngine(settings.url, settings.connection)
     with needs_extra("local", "the local engine"):
         from tumorctl.engines.local import LocalEngine
     return LocalEngine(settings.model_repository, settings.precision)

@@ -13,7 +13,9 @@
     │   ├── DeadlineExceeded    it took longer than the caller allowed
     │   └── ServerError         the server's side of it
     │       ├── ServerUnavailable
+    │       ├── InsecureServer          TLS failed: certificates or settings do not fit
     │       └── ServerRefused
+    │           └── AccessDenied        the token or certificate shown does not open the door
     └── ServeError              a managed server could not be started
         └── PortTaken
 
@@ -107,6 +109,14 @@ class ServerUnavailable(ServerError):
 
 class ServerRefused(ServerError):
     """The server was reached and refused the request."""
+
+
+class AccessDenied(ServerRefused):
+    """The server, or a gateway in front of it, wants another token or another certificate."""
+
+
+class InsecureServer(ServerError):
+    """No secure connection could be made: the certificates or the TLS settings of the two sides do not fit."""
 
 
 class ServeError(TumorctlError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -27,6 +29,11 @@ class Precision(str, Enum):
     auto = "auto"
     fp32 = "fp32"
     bf16 = "bf16"
+
+
+_HEADER_NAME = re.compile(r"[a-z0-9_.-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e]+")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +86,75 @@ class ClientOptions:
             raise InvalidOption(f"batch size {self.batch_size}: must be between 1 and {MAX_BATCH_SIZE}")
         if self.timeout_s is not None and not 0 < self.timeout_s < float("inf"):
             raise InvalidOption(f"timeout {self.timeout_s} s: must be a positive number of seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOptions:
+    """How to make sure of a server, and to prove oneself to it. Files are PEM, read when the client is made.
+
+    Attributes:
+        ca_cert: authorities to trust instead of the public ones that come with gRPC.
+        client_cert: own certificate with its chain, where the server asks for one (mutual TLS).
+        client_key: private key of the own certificate, not encrypted.
+        server_name: name that the server's certificate bears, where it is not the host of the address.
+    """
+
+    ca_cert: str | os.PathLike[str] | None = None
+    client_cert: str | os.PathLike[str] | None = None
+    client_key: str | os.PathLike[str] | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.client_cert is None) != (self.client_key is None):
+            raise InvalidOption("a client certificate and its key belong together: give both files, or neither")
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionOptions:
+    """How to reach a server. None stands for the setting in the environment or profile, or else the default.
+
+    Attributes:
+        profile: which ``[profiles.NAME]`` of the profile file to take settings from.
+        tls: encrypt and check the server; None also where the address says it, with ``grpcs://``.
+        token: what a gateway lets one in for, for instance a bearer token; never shown.
+        token_file: file with the token, read again for each request, so that it may be renewed.
+        token_header: header the token travels in; ``authorization``, the default, gets it as ``Bearer TOKEN``.
+        headers: further headers for each request, such as a tenant's name; no secrets.
+        allow_plaintext_token: send the token without TLS to another machine; it can be read on the way.
+        trace_context: send a W3C ``traceparent`` with each request; by default yes.
+    """
+
+    profile: str | None = None
+    tls: TlsOptions | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: str | os.PathLike[str] | None = None
+    token_header: str | None = None
+    headers: Mapping[str, str] | None = field(default=None, repr=False)
+    allow_plaintext_token: bool | None = None
+    trace_context: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.token is not None and self.token_file is not None:
+            raise InvalidOption("a token and a token file: give one of them")
+        if self.token is not None:
+            check_token(self.token)
+        for name, value in {**(self.headers or {}), self.token_header or "authorization": "-"}.items():
+            if not _HEADER_NAME.fullmatch(name) or name.endswith("-bin") or name.startswith("grpc-"):
+                raise InvalidOption(f"{name!r} cannot be the name of a header: use a to z, 0 to 9, '-', '_' and '.'")
+            if not _HEADER_VALUE.fullmatch(value):
+                raise InvalidOption(f"the value of the header {name!r} cannot travel: use printable ASCII")
+        if {"authorization", self.token_header} & set(self.headers or {}):
+            raise InvalidOption("a header cannot hold what is secret: give it as the token, or as a token file")
+
+
+def check_token(token: str) -> None:
+    """See whether a token can travel in a header. The message does not show it.
+
+    Raises:
+        InvalidOption: it is empty or holds spaces, line ends or other characters that cannot travel.
+    """
+    if not _TOKEN.fullmatch(token):
+        raise InvalidOption("the token is empty or holds characters that cannot travel: it must be one printable word")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,10 @@ def test_every_error_ends_with_a_status_of_the_contract() -> None:
     statuses = {kind.__name__: kind.exit_code for kind in error_types()}
     assert set(statuses.values()) <= {Status.failed, Status.usage, Status.server}
     assert {name for name, code in statuses.items() if code == Status.server} == {
+        "AccessDenied",
         "DeadlineExceeded",
         "EngineError",
+        "InsecureServer",
         "ServerError",
         "ServerRefused",
         "ServerUnavailable",

@@ -11,6 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tumorctl.cli.connection import (
+    AllowPlaintextToken,
+    CaCert,
+    ClientCert,
+    ClientKey,
+    Profile,
+    ServerName,
+    Tls,
+    TokenFile,
+    TokenHeader,
+    Url,
+    connection_options,
+)
 from tumorctl.cli.exits import Status, exits
 from tumorctl.extras import needs_extra
 from tumorctl.types import ClientOptions, Precision
@@ -230,11 +243,18 @@ def evaluate(
     part: Annotated[Part, typer.Option(help="Which patients of the split.")] = Part.validation,
     fold: Annotated[int, typer.Option(help="Fold that validates.")] = 0,
     split: SplitFile = None,
-    url: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="A Triton server; else the local engine.")
-    ] = None,
     precision: Annotated[Precision | None, typer.Option(help="Arithmetic of the local engine.")] = None,
     as_json: AsJson = False,
+    url: Url = None,
+    profile: Profile = None,
+    tls: Tls = False,
+    ca_cert: CaCert = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    server_name: ServerName = None,
+    token_file: TokenFile = None,
+    token_header: TokenHeader = None,
+    allow_plaintext_token: AllowPlaintextToken = False,
 ) -> Status:
     """Judge the shipped networks, gate included, on labelled patients; writes metrics.json.
 
@@ -248,7 +268,18 @@ def evaluate(
 
     chosen = read_split(split)
     patients = chosen.test if part is Part.test else chosen.validation(fold)
-    with TumorClient(url, options=ClientOptions(precision=precision)) as client:
+    connection = connection_options(
+        profile=profile,
+        tls=tls,
+        ca_cert=ca_cert,
+        client_cert=client_cert,
+        client_key=client_key,
+        server_name=server_name,
+        token_file=token_file,
+        token_header=token_header,
+        allow_plaintext_token=allow_plaintext_token,
+    )
+    with TumorClient(url, options=ClientOptions(precision=precision), connection=connection) as client:
         figures = evaluate_client(client, data, patients, output).to_dict()
     content = {"part": part.value, **figures}
     write_whole(output / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())

@@ -5,12 +5,33 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tumorctl.cli.connection import (
+    AllowPlaintextToken,
+    CaCert,
+    ClientCert,
+    ClientKey,
+    Profile,
+    ServerName,
+    Tls,
+    TokenFile,
+    TokenHeader,
+    Url,
+    connection_options,
+)
 from tumorctl.cli.exits import Status, exits
 from tumorctl.errors import TumorctlError
+
+if TYPE_CHECKING:
+    from tumorctl.engines.address import Address
+    from tumorctl.engines.credentials import Credentials
+    from tumorctl.types import ConnectionOptions
+
+_RENEW_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,24 +45,46 @@ class Finding:
 
 @exits
 def doctor(
-    url: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Also look at this Triton server.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    url: Url = None,
+    profile: Profile = None,
+    tls: Tls = False,
+    ca_cert: CaCert = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    server_name: ServerName = None,
+    token_file: TokenFile = None,
+    token_header: TokenHeader = None,
+    allow_plaintext_token: AllowPlaintextToken = False,
 ) -> Status:
     """Say what works, what is missing, and what to do about it.
 
-    Exit status: 0 when predictions can be made (by the server, with --url or TUMORCTL_URL, else by the local engine),
-    1 when not, 4 when the server cannot be reached or refused.
-    """
-    import os
+    With a server named, looks at that too: the networks it serves, its certificate, and what is shown to it.
 
-    url = url or os.environ.get("TUMORCTL_URL") or None
+    Exit status: 0 when predictions can be made (by a server, where one is named, else by the local engine), 1 when not,
+    2 wrong usage, 4 when the server cannot be reached or refused.
+    """
+    connection = connection_options(
+        profile=profile,
+        tls=tls,
+        ca_cert=ca_cert,
+        client_cert=client_cert,
+        client_key=client_key,
+        server_name=server_name,
+        token_file=token_file,
+        token_header=token_header,
+        allow_plaintext_token=allow_plaintext_token,
+    )
+    from tumorctl.config import resolve_server
+
+    url, connection = resolve_server(url, connection)
     findings = [
         _check("networks", _networks),
         _check("local engine", _local_engine),
         _check("embedded server", _embedded_server),
     ]
     if url is not None:
-        findings.append(_check("server", lambda: _server(url)))
+        findings += _servers(url, connection)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -49,7 +92,9 @@ def doctor(
             typer.echo(f"{'ok     ' if finding.ok else 'missing'}  {finding.check}: {finding.detail}")
     well = {finding.check: finding.ok for finding in findings}
     if url is not None:
-        return Status.done if well["server"] else Status.server
+        # One server out of several is enough.
+        servers = [ok for check, ok in well.items() if check.startswith("server")]
+        return Status.done if any(servers) else Status.server
     return Status.done if well["local engine"] else Status.failed
 
 
@@ -98,10 +143,48 @@ def _embedded_server() -> str:
     return "can be started with `tumorctl serve`"
 
 
-def _server(url: str) -> str:
+def _servers(url: str, connection: ConnectionOptions) -> list[Finding]:
+    """A finding for each server of an address, and one for its certificate where it speaks TLS."""
+    from tumorctl.engines.address import parse_address
+    from tumorctl.engines.credentials import Credentials
+
+    address = parse_address(url)
+    credentials = Credentials(address, connection)
+    findings = []
+    for each in address.each():
+        which = f" {each.endpoints[0]}" if len(address.endpoints) > 1 else ""
+        if credentials.context is not None:
+            findings.append(_check(f"certificate{which}", partial(_certificate, each, credentials)))
+        findings.append(_check(f"server{which}", partial(_server, each, credentials, connection)))
+    return findings
+
+
+def _certificate(address: Address, credentials: Credentials) -> str:
+    from tumorctl.engines.probe import Finding as Fault
+    from tumorctl.engines.probe import look
+    from tumorctl.errors import InsecureServer
+
+    fault, found = look(
+        address.endpoints[0],
+        credentials.context,
+        credentials.server_name,
+        shows_certificate=credentials.has_certificate,
+    )
+    if found is None:
+        raise InsecureServer(f"not seen: {fault.value}")
+    left = found.days_left()
+    soon = ": have it renewed" if left < _RENEW_DAYS else ""
+    return (
+        f"{found.subject}, issued by {found.issuer}, valid until {found.expires:%Y-%m-%d}, {left} days left{soon} "
+        f"({found.protocol}{'' if fault is Fault.nothing else f'; {fault.value}'})"
+    )
+
+
+def _server(address: Address, credentials: Credentials, connection: ConnectionOptions) -> str:
     from tumorctl.engines.triton import TritonEngine
 
-    engine = TritonEngine(url)
+    engine = TritonEngine(str(address), connection)
     engine.close()
     software = ", ".join(f"{name} {version}" for name, version in engine.info.software.items())
-    return f"{url} is ready ({software})"
+    encrypted = "without TLS" if credentials.context is None else "with TLS"
+    return f"{address} is ready ({software}); {encrypted}, {credentials.describe()}"

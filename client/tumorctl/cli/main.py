@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from importlib.metadata import entry_points
 from typing import Annotated
@@ -38,6 +39,9 @@ def _options(
     level = logging.DEBUG if verbose else logging.WARNING
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("tumorctl").setLevel(level)
+    if not verbose:
+        # gRPC's own log of failed connections; our errors say the same and what to do.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 app.command("predict")(predict.predict)

@@ -14,6 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tumorctl.cli.connection import (
+    AllowPlaintextToken,
+    CaCert,
+    ClientCert,
+    ClientKey,
+    Profile,
+    ServerName,
+    Tls,
+    TokenFile,
+    TokenHeader,
+    Url,
+    connection_options,
+)
 from tumorctl.cli.exits import Status, exits
 from tumorctl.types import ClientOptions, Precision
 
@@ -30,13 +43,6 @@ def predict(
         typer.Argument(metavar="PATH...", help="Slices (TIFF, PNG, JPEG) or folders of them; each folder is a study."),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
-    url: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT",
-            help="gRPC address of a Triton server; without it TUMORCTL_URL, or else the local engine.",
-        ),
-    ] = None,
     gate_threshold: Annotated[
         float | None,
         typer.Option(help="Probability from which a slice is outlined, 0 to 1; by default the networks' own."),
@@ -49,6 +55,16 @@ def predict(
         bool, typer.Option(help="Keep small islands of tumour apart from the main one, which are mostly mistakes.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of a table.")] = False,
+    url: Url = None,
+    profile: Profile = None,
+    tls: Tls = False,
+    ca_cert: CaCert = None,
+    client_cert: ClientCert = None,
+    client_key: ClientKey = None,
+    server_name: ServerName = None,
+    token_file: TokenFile = None,
+    token_header: TokenHeader = None,
+    allow_plaintext_token: AllowPlaintextToken = False,
 ) -> Status:
     """Find and outline tumours in slices.
 
@@ -71,9 +87,20 @@ def predict(
     options = ClientOptions(
         gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
     )
+    connection = connection_options(
+        profile=profile,
+        tls=tls,
+        ca_cert=ca_cert,
+        client_cert=client_cert,
+        client_key=client_key,
+        server_name=server_name,
+        token_file=token_file,
+        token_header=token_header,
+        allow_plaintext_token=allow_plaintext_token,
+    )
     studies: list[StudyRow] = []
     with (
-        TumorClient(url, options=options) as client,
+        TumorClient(url, options=options, connection=connection) as client,
         _Progress(sys.stderr.isatty()) as progress,
         _stop_on_signal() as stop,
     ):

@@ -8,6 +8,7 @@ import threading
 import time
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -30,79 +31,58 @@ from tumorctl.contract import (
     SIDE,
     TUMOR_PROBABILITY,
 )
+from tumorctl.engines.address import parse_address
 from tumorctl.engines.base import BatchAnswer
+from tumorctl.engines.credentials import Credentials
+from tumorctl.engines.failures import connection_error, error_for, status_of
+from tumorctl.engines.servers import Server, Servers
+from tumorctl.engines.tracing import trace_headers
 from tumorctl.errors import DeadlineExceeded, EngineError, ServerError, ServerRefused, ServerUnavailable
-from tumorctl.types import EngineInfo
+from tumorctl.types import ConnectionOptions, EngineInfo
 
 logger = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 5.0
+_IN_FLIGHT = 3
+"""Batches under way for each server named."""
+
 _ATTEMPTS = 4
+_ATTEMPTS_OF_SEVERAL = 8
 _FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 2.0
 
 _RETRIED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED}
-_ERRORS: dict[grpc.StatusCode, type[EngineError]] = {
-    grpc.StatusCode.OK: ServerError,
-    grpc.StatusCode.CANCELLED: ServerError,
-    grpc.StatusCode.UNKNOWN: ServerError,
-    grpc.StatusCode.INVALID_ARGUMENT: ServerRefused,
-    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
-    grpc.StatusCode.NOT_FOUND: ServerRefused,
-    grpc.StatusCode.ALREADY_EXISTS: ServerRefused,
-    grpc.StatusCode.PERMISSION_DENIED: ServerRefused,
-    grpc.StatusCode.UNAUTHENTICATED: ServerRefused,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: ServerUnavailable,
-    grpc.StatusCode.FAILED_PRECONDITION: ServerRefused,
-    grpc.StatusCode.ABORTED: ServerError,
-    grpc.StatusCode.UNIMPLEMENTED: ServerRefused,
-    grpc.StatusCode.OUT_OF_RANGE: ServerRefused,
-    grpc.StatusCode.INTERNAL: ServerError,
-    grpc.StatusCode.UNAVAILABLE: ServerUnavailable,
-    grpc.StatusCode.DATA_LOSS: ServerError,
-}
-
-
-def error_for(status: grpc.StatusCode | None, detail: str, request_id: str | None = None) -> EngineError:
-    """The typed error for a gRPC status.
-
-    Args:
-        status: what the call ended with; None where the client library itself failed.
-        detail: what the server said.
-        request_id: of the failed request.
-    """
-    kind = ServerError if status is None else _ERRORS[status]
-    name = "client error" if status is None else status.name
-    return kind(f"the server answered {name}: {detail}", request_id=request_id)
-
-
-def status_of(error: InferenceServerException) -> grpc.StatusCode | None:
-    """The gRPC status of a tritonclient error, which carries it as ``StatusCode.NAME``."""
-    name = str(error.status() or "").removeprefix("StatusCode.")
-    return grpc.StatusCode.__members__.get(name)
+# A Triton that is stopping answers UNAVAILABLE first, then that it knows no such model, and cancels what is left
+# (measured with 2.51). The model was there when the client was made, so another server will have it.
+_RETRIED_ELSEWHERE = _RETRIED | {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.CANCELLED}
 
 
 class TritonEngine:
-    """The ensemble `tumor_detection` of a Triton server.
+    """The ensemble `tumor_detection` of one or several Triton servers, which must serve the same networks.
 
-    Several batches travel at once, each on a thread and connection of its own. A call that finds the server unavailable
-    or exhausted is repeated after a pause until the batch's deadline or the fourth attempt.
+    Several batches travel at once. A call that finds a server unavailable, exhausted or stopping is repeated, on
+    another server where there is one and else after a pause, until the batch's deadline or the last attempt.
 
     Args:
-        url: ``HOST:PORT`` of the server's gRPC endpoint.
+        url: address of the servers, see `parse_address`.
+        connection: settled options of the connection, from `tumorctl.config.resolve`.
 
     Raises:
+        InvalidOption: the address or a file named in the options cannot be used.
         ServerUnavailable: nothing answers there, or the ensemble is not ready.
+        InsecureServer: no secure connection came about.
+        AccessDenied: the server or a gateway wants another token or certificate.
         ServerRefused: the server does not serve the ensemble as the contract says.
     """
 
-    in_flight = 3
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._per_thread = threading.local()
-        self._clients: list[triton.InferenceServerClient] = []
-        self._lock = threading.Lock()
+    def __init__(self, url: str, connection: ConnectionOptions | None = None) -> None:
+        connection = connection or ConnectionOptions()
+        self.address = parse_address(url)
+        self.credentials = Credentials(self.address, connection)
+        self._sends_trace = connection.trace_context is not False
+        self.in_flight = _IN_FLIGHT * len(self.address.endpoints)
         self._closed = threading.Event()
+        self._servers = Servers(self.address, self.credentials)
         self._workers = ThreadPoolExecutor(self.in_flight, thread_name_prefix="tumorctl-triton")
         try:
             self.info = self._connect()
@@ -114,43 +94,49 @@ class TritonEngine:
         self, images: npt.NDArray[np.uint8], *, gate_threshold: float | None, timeout_s: float
     ) -> Future[BatchAnswer]:
         """Send a batch; see `Engine.submit`."""
-        return self._workers.submit(self._answer, images, gate_threshold, time.monotonic() + timeout_s)
+        # On the caller's thread, whose trace this belongs to.
+        trace = trace_headers() if self._sends_trace else {}
+        return self._workers.submit(self._answer, images, gate_threshold, time.monotonic() + timeout_s, trace)
 
     def close(self) -> None:
         """Drop what waits, end retries and calls under way, close the connections."""
         self._closed.set()
         self._workers.shutdown(wait=False, cancel_futures=True)
-        with self._lock:
-            while self._clients:
-                self._clients.pop().close()
+        self._servers.close()
         self._workers.shutdown(wait=True)
 
-    def _client(self) -> triton.InferenceServerClient:
-        client: triton.InferenceServerClient | None = getattr(self._per_thread, "client", None)
-        if client is None:
-            try:
-                client = triton.InferenceServerClient(self.url)
-            except Exception as error:
-                raise ServerUnavailable(f"{self.url!r} is not a server address: give HOST:PORT") from error
-            self._per_thread.client = client
-            with self._lock:
-                self._clients.append(client)
-        return client
-
     def _connect(self) -> EngineInfo:
-        client = self._client()
+        """What the first server that answers says; the others may be on their way."""
+        failures: dict[Server, EngineError] = {}
+        while len(failures) < len(self._servers):
+            server = self._servers.take(failures)
+            try:
+                info = self._look_at(server)
+            except EngineError as error:
+                failures[server] = error
+                self._servers.rest(server)
+                continue
+            for failure in failures.values():
+                logger.warning("going on without: %s", failure)
+            return info
+        first = next(iter(failures.values()))
+        if len(failures) > 1:
+            raise type(first)("; ".join(map(str, failures.values()))) from first
+        raise first
+
+    def _look_at(self, server: Server) -> EngineInfo:
+        client, endpoint = server.client, server.endpoint
+        headers = self.credentials.headers()
+        call = {"headers": headers, "client_timeout": CONNECT_TIMEOUT_S}
         try:
-            server = client.get_server_metadata(client_timeout=CONNECT_TIMEOUT_S)
-            ready = client.is_model_ready(ENSEMBLE, client_timeout=CONNECT_TIMEOUT_S)
-            metadata = client.get_model_metadata(ENSEMBLE, client_timeout=CONNECT_TIMEOUT_S) if ready else None
+            about = client.get_server_metadata(**call)
+            ready = client.is_model_ready(ENSEMBLE, **call)
+            metadata = client.get_model_metadata(ENSEMBLE, **call) if ready else None
         except InferenceServerException as error:
-            if status_of(error) in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-                raise ServerUnavailable(
-                    f"no Triton server answers at {self.url} (gRPC); is it running? `tumorctl serve` starts one"
-                ) from error
-            raise error_for(status_of(error), str(error.message())) from error
+            is_live = partial(_is_live, client, call)
+            raise connection_error(error, endpoint, self.credentials, is_live) from error
         if metadata is None:
-            raise ServerUnavailable(f"the server at {self.url} does not have the model {ENSEMBLE} ready")
+            raise ServerUnavailable(f"the server at {endpoint} does not have the model {ENSEMBLE} ready")
         served = {tensor.name: list(tensor.shape) for tensor in [*metadata.inputs, *metadata.outputs]}
         wanted = {
             IMAGE: [-1, SIDE, SIDE, CHANNELS],
@@ -159,40 +145,36 @@ class TritonEngine:
             MASK: [-1, SIDE, SIDE],
         }
         if served != wanted:
-            raise ServerRefused(f"the model {ENSEMBLE} at {self.url} has other inputs and outputs than this client")
-        parameters = self._gate_parameters(client)
+            raise ServerRefused(f"the model {ENSEMBLE} at {endpoint} has other inputs and outputs than this client")
+        parameters = _gate_parameters(client, call)
         return EngineInfo(
             engine="triton",
-            target=self.url,
+            target=str(self.address),
             model_versions={ENSEMBLE: ",".join(metadata.versions), **_versions(parameters)},
             model_digests={name: parameters[f"{name}_sha256"] for name in NETWORKS if f"{name}_sha256" in parameters},
             gate_threshold=_number(parameters.get(GATE_THRESHOLD_PARAMETER)),
             mask_threshold=_number(parameters.get(MASK_THRESHOLD_PARAMETER)),
-            software={server.name: server.version, "tritonclient": version("tritonclient")},
+            software={about.name: about.version, "tritonclient": version("tritonclient")},
         )
 
-    def _gate_parameters(self, client: triton.InferenceServerClient) -> dict[str, str]:
-        """Parameters in the gate's configuration; none where the server keeps configurations to itself."""
-        try:
-            answer = client.get_model_config(GATE, as_json=True, client_timeout=CONNECT_TIMEOUT_S)
-        except InferenceServerException:
-            return {}
-        parameters: dict[str, dict[str, str]] = answer["config"].get("parameters", {})
-        return {name: str(value.get("string_value", "")) for name, value in parameters.items()}
-
-    def _answer(self, images: npt.NDArray[np.uint8], gate_threshold: float | None, deadline: float) -> BatchAnswer:
+    def _answer(
+        self, images: npt.NDArray[np.uint8], gate_threshold: float | None, deadline: float, trace: dict[str, str]
+    ) -> BatchAnswer:
         request_id = uuid.uuid4().hex[:16]
+        logger.debug("request %s: trace %s", request_id, trace.get("traceparent", "none"))
         image = triton.InferInput(IMAGE, list(images.shape), "UINT8")
         image.set_data_from_numpy(images)
         parameters = {} if gate_threshold is None else {GATE_THRESHOLD_PARAMETER: float(gate_threshold)}
+        tried: set[Server] = set()
         attempt = 0
         while True:
             attempt += 1
+            server = self._servers.take(tried)
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise DeadlineExceeded("the server did not answer in time", request_id=request_id)
             try:
-                result = self._client().infer(
+                result = server.client.infer(
                     ENSEMBLE,
                     [image],
                     # All outputs: Triton 24.10 cannot answer for some of an ensemble's outputs.
@@ -200,15 +182,56 @@ class TritonEngine:
                     request_id=request_id,
                     parameters=parameters,
                     client_timeout=remaining,
+                    headers={**trace, **self.credentials.headers()},
                 )
                 return _decode(result, len(images), request_id)
+            except ValueError as error:
+                # What a gRPC channel says that was closed in the meantime.
+                if not self._closed.is_set():
+                    raise
+                raise ServerError("the client was closed", request_id=request_id) from error
             except InferenceServerException as error:
                 status = status_of(error)
-                pause = _FIRST_PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)
-                worth_it = status in _RETRIED and attempt < _ATTEMPTS and time.monotonic() + pause < deadline
+                tried.add(server)
+                pause = self._pause(attempt, tried)
+                worth_it = self._is_worth_it(status, attempt) and time.monotonic() + pause < deadline
+                if worth_it:
+                    self._servers.rest(server)
                 if not worth_it or self._closed.wait(pause):
                     raise error_for(status, str(error.message()), request_id) from error
-                logger.warning("request %s: %s, attempt %d follows", request_id, status, attempt + 1)
+                logger.warning(
+                    "request %s: %s at %s, attempt %d follows", request_id, status, server.endpoint, attempt + 1
+                )
+
+    def _is_worth_it(self, status: grpc.StatusCode | None, attempt: int) -> bool:
+        if self.address.has_several:
+            return status in _RETRIED_ELSEWHERE and attempt < _ATTEMPTS_OF_SEVERAL
+        return status in _RETRIED and attempt < _ATTEMPTS
+
+    def _pause(self, attempt: int, tried: set[Server]) -> float:
+        """Seconds until the next attempt: none while there is a server that has not been asked."""
+        rounds = attempt - len(self._servers)
+        if len(tried) < len(self._servers) or rounds < 0:
+            return 0.0
+        longest: float = min(_FIRST_PAUSE_S * 2.0**rounds, _LONGEST_PAUSE_S)
+        return longest * random.uniform(0.5, 1.5)
+
+
+def _is_live(client: triton.InferenceServerClient, call: dict[str, Any]) -> bool:
+    try:
+        return bool(client.is_server_live(**call))
+    except InferenceServerException:
+        return False
+
+
+def _gate_parameters(client: triton.InferenceServerClient, call: dict[str, Any]) -> dict[str, str]:
+    """Parameters in the gate's configuration; none where the server keeps configurations to itself."""
+    try:
+        answer = client.get_model_config(GATE, as_json=True, **call)
+    except InferenceServerException:
+        return {}
+    parameters: dict[str, dict[str, str]] = answer["config"].get("parameters", {})
+    return {name: str(value.get("string_value", "")) for name, value in parameters.items()}
 
 
 def _decode(result: triton.InferResult, count: int, request_id: str) -> BatchAnswer:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from tumorctl.errors import MissingExtra, PortTaken, ServeError
+from tumorctl.errors import InvalidOption, MissingExtra, PortTaken, ServeError
 from tumorctl.manifest import read_manifest
 from tumorctl.types import Precision
 
@@ -35,10 +35,26 @@ logger = logging.getLogger(__name__)
 LOOPBACK = "127.0.0.1"
 CONFIGURATION = "embedded"
 _ADMIN_APIS = "shared-memory,model-repository,logging,trace"
+_PREDICTION_APIS = ",inference,metadata,model-config"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps it)
 _PR_SET_PDEATHSIG = 1
 _LOG_LINES_SHOWN = 8
 _ERROR_LINE = re.compile(r"E\d{4} (?!.*CudaDriverHelper)")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """TLS of the server's gRPC endpoint; files are PEM.
+
+    Attributes:
+        cert: the server's certificate with its chain.
+        key: its private key.
+        client_ca: authorities of the clients' certificates; without it clients need none.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +69,7 @@ class ServeOptions:
         http_port: for KServe over HTTP and health checks.
         metrics_port: for Prometheus.
         precision: arithmetic of the networks.
+        tls: encrypts gRPC; HTTP, which Triton cannot encrypt, then answers health checks alone. None for no TLS.
         ready_timeout_s: seconds until a server that is not ready is given up.
         stop_timeout_s: seconds that requests in flight get when the server stops.
     """
@@ -64,6 +81,7 @@ class ServeOptions:
     http_port: int = 8000
     metrics_port: int = 8002
     precision: Precision = Precision.auto
+    tls: ServerTls | None = None
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = 10.0
 
@@ -82,6 +100,7 @@ class TritonServer:
         ServeError: this platform, Python or numpy cannot run it.
         PortTaken: another process listens on one of the ports.
         DamagedModel: a network differs from its digest.
+        InvalidOption: a file named for TLS cannot be read.
     """
 
     def __init__(self, options: ServeOptions) -> None:
@@ -89,6 +108,7 @@ class TritonServer:
         self._distribution = find_distribution()
         check_numpy()
         read_manifest(options.repository).verify()
+        _check_readable(options.tls)
         self._prefix = f"tumorctl-{secrets.token_hex(4)}"
         self._process: subprocess.Popen[bytes] | None = None
         self._backends: Path | None = None
@@ -175,7 +195,7 @@ class TritonServer:
     def _command(self, backends: Path) -> list[str]:
         options = self.options
         key = secrets.token_hex(16)
-        flags = {
+        flags: dict[str, object] = {
             "model-repository": options.repository,
             "model-config-name": CONFIGURATION,
             "backend-directory": backends,
@@ -192,7 +212,8 @@ class TritonServer:
             "metrics-port": options.metrics_port,
             "allow-gpu-metrics": "false",
             "grpc-restricted-protocol": f"{_ADMIN_APIS}:admin-key={key}",
-            "http-restricted-api": f"{_ADMIN_APIS}:admin-key={key}",
+            "http-restricted-api": f"{_ADMIN_APIS}{_PREDICTION_APIS if options.tls else ''}:admin-key={key}",
+            **_tls_flags(options.tls),
         }
         binary = self._distribution / "tritonserver" / "bin" / "tritonserver"
         return [str(binary), "--disable-auto-complete-config", *(f"--{name}={value}" for name, value in flags.items())]
@@ -240,6 +261,21 @@ class TritonServer:
             return ""
         errors = [line for line in lines if _ERROR_LINE.match(line)]
         return f"; from its log, {self.options.log_file}:\n" + "\n".join((errors or lines)[:_LOG_LINES_SHOWN])
+
+
+def _check_readable(tls: ServerTls | None) -> None:
+    files = filter(None, (tls.cert, tls.key, tls.client_ca)) if tls else ()
+    if unreadable := [path for path in files if not os.access(path, os.R_OK) or path.is_dir()]:
+        raise InvalidOption(f"{unreadable[0]} cannot be read: name the server's certificate, key and authorities")
+
+
+def _tls_flags(tls: ServerTls | None) -> dict[str, object]:
+    if tls is None:
+        return {}
+    flags: dict[str, object] = {"grpc-use-ssl": "true", "grpc-server-cert": tls.cert, "grpc-server-key": tls.key}
+    if tls.client_ca is not None:
+        flags |= {"grpc-use-ssl-mutual": "true", "grpc-root-cert": tls.client_ca}
+    return flags
 
 
 def find_distribution() -> Path:
