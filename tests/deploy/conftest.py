@@ -24,6 +24,7 @@ CHART = ROOT / "deploy" / "helm" / "tumorctl"
 ENVIRONMENT = Path(sys.executable).parent
 """Where tests/deploy/install_tools.sh puts what the Python packages do not bring."""
 
+YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is compiled
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]
 Tool = Callable[[str], str]
@@ -103,7 +104,7 @@ def render(helm_template: Callable[..., subprocess.CompletedProcess[str]]) -> Re
     def run(values: dict[str, Any] | None = None, **options: Any) -> Objects:
         done = helm_template(values, **options)
         assert done.returncode == 0, done.stderr
-        return [item for item in yaml.safe_load_all(done.stdout) if item]
+        return [item for item in yaml.load_all(done.stdout, YAML) if item]
 
     return run
 
