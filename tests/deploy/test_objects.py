@@ -96,7 +96,9 @@ def strict(schema: Any) -> Any:
     made = {key: strict(value) for key, value in schema.items() if not key.startswith("x-kubernetes")}
     if schema.get("x-kubernetes-int-or-string"):
         made.pop("type", None)
-    elif "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
+    if str(schema.get("pattern", "")).startswith("^(?i)"):  # Go takes the flag anywhere, Python at the start
+        made["pattern"] = "(?i)^" + schema["pattern"][len("^(?i)") :]
+    if "properties" in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
         made.setdefault("additionalProperties", False)
     return made
 
