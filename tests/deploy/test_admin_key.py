@@ -105,7 +105,15 @@ def rendered_key(api: KubernetesApi, chart: Path, tool: Callable[[str], str], tm
     """The key that an upgrade against the API would write."""
 
     def render() -> str:
-        command = [tool("helm"), "template", "rel", chart, "--namespace", "clinic", "--dry-run=server"]
+        command: list[str | Path] = [
+            tool("helm"),
+            "template",
+            "rel",
+            chart,
+            "--namespace",
+            "clinic",
+            "--dry-run=server",
+        ]
         done = subprocess.run(
             [*command, "--disable-openapi-validation", "--kube-apiserver", api.url],
             env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "KUBECONFIG": os.devnull},

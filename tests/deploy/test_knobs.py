@@ -164,7 +164,7 @@ def test_an_engine_job_for_each_gpu_class(render: Render, plain: Objects) -> Non
     jobs = {item["metadata"]["labels"]["tumorctl/class"]: item for item in render(TENSORRT) if item["kind"] == "Job"}
     assert set(jobs) == {"h100", "mig"}
     prepare, build = pod(jobs["mig"])["initContainers"]
-    assert [*build["command"], *build["args"]] == ["tumorctl", "export", "tensorrt", "--output=/models"]
+    assert build["args"][-5:] == ["--", "tumorctl", "export", "tensorrt", "--output=/models"]
     assert build["resources"]["limits"]["nvidia.com/mig-1g.10gb"] == 2
     assert build["image"] == "tumorctl/engine-builder:0.1.0"
     assert not any(argument.startswith("--engines") for argument in prepare["args"])
@@ -192,6 +192,20 @@ def test_what_servers_do_without_engines(render: Render) -> None:
 
     assert {"--wait-s=900", "--when-missing=fallback"} < waits({})
     assert {"--wait-s=5", "--when-missing=fail"} < waits({"engines": {"waitSeconds": 5, "whenMissing": "fail"}})
+
+
+def test_the_only_gpu_builds_its_own_engines(render: Render, one: One) -> None:
+    values = {"runtime": "tensorrt", "gpuClasses": TWO_GPUS[:1], "engines": {"buildIn": "pod"}}
+    objects = render(values)
+    assert "Job" not in kinds(objects)
+    item = one(objects, "Deployment")
+    steps = {container["name"]: container for container in pod(item)["initContainers"]}
+    assert list(steps) == ["models", "build", "publish", "engines"]
+    assert steps["build"]["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert not any(argument.startswith("--wait-s") for argument in steps["engines"]["args"])
+    (volume,) = (volume for volume in pod(item)["volumes"] if volume["name"] == "engines")
+    assert "readOnly" not in volume["persistentVolumeClaim"]
+    assert item["spec"]["progressDeadlineSeconds"] > 3600
 
 
 def test_the_engines_volume(render: Render, one: One) -> None:

@@ -230,7 +230,15 @@ def test_checkov_finds_nothing_unexplained(
 ) -> None:
     for name, path in profiles.items():
         (tmp_path / f"{name}.yaml").write_text(helm_template(files=(path,)).stdout)
-    command = [tool("checkov"), "--directory", tmp_path, "--framework", "kubernetes", "--skip-download", "--compact"]
+    command: list[str | Path] = [
+        tool("checkov"),
+        "--directory",
+        tmp_path,
+        "--framework",
+        "kubernetes",
+        "--skip-download",
+        "--compact",
+    ]
     done = subprocess.run(
         [*command, "--quiet", "--skip-check", ",".join(REASONED_SKIPS)],
         capture_output=True,

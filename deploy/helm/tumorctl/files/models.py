@@ -3,6 +3,7 @@
 Runs in init containers with nothing but Python's own library:
 
     models.py prepare --source DIR --target DIR [--engines DIR --engine-class NAME --built-by TEXT ...]
+    models.py build --source DIR --engines DIR --engine-class NAME --built-by TEXT -- COMMAND...
     models.py publish --source DIR --engines DIR --engine-class NAME --built-by TEXT
 
 Engines are kept in ENGINES/CLASS/KEY with the configurations that serve them, where KEY stands for the networks and the
@@ -199,6 +200,22 @@ def wait_for(path: Path, wait_s: float) -> bool:
     return True
 
 
+def build(options: argparse.Namespace) -> None:
+    """Become the command that builds engines, unless they are kept already.
+
+    Raises:
+        Refused: the command is not there.
+    """
+    kept = engine_folder(options.engines, options.engine_class, options.built_by, network_digests(options.source))
+    if (kept / SUMS).is_file():
+        say(f"{kept} is there already: nothing to build")
+        return
+    try:
+        os.execvp(options.command[0], options.command)  # noqa: S606 (a list; the chart's)
+    except OSError as error:
+        raise Refused(f"{options.command[0]} cannot be started: {error.strerror}") from error
+
+
 def publish(options: argparse.Namespace) -> None:
     """Keep the engines of a repository; where they are kept already, leave them.
 
@@ -207,11 +224,11 @@ def publish(options: argparse.Namespace) -> None:
     """
     source = options.source
     verify_networks(source)
-    names = engine_files(source)
     kept = engine_folder(options.engines, options.engine_class, options.built_by, network_digests(source))
     if (kept / SUMS).is_file():
         say(f"{kept} is there already")
         return
+    names = engine_files(source)
     kept.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=".new-", dir=kept.parent))
     try:
@@ -236,12 +253,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Prepare a model repository, or keep engines.")
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("prepare", "publish"):
+    for name in ("prepare", "build", "publish"):
         action = actions.add_parser(name)
         action.add_argument("--source", type=Path, required=True)
-        action.add_argument("--engines", type=Path, required=name == "publish")
-        action.add_argument("--engine-class", required=name == "publish")
-        action.add_argument("--built-by", required=name == "publish")
+        action.add_argument("--engines", type=Path, required=name != "prepare")
+        action.add_argument("--engine-class", required=name != "prepare")
+        action.add_argument("--built-by", required=name != "prepare")
+    actions.choices["build"].add_argument("command", nargs="+")
     action = actions.choices["prepare"]
     action.add_argument("--target", type=Path, required=True)
     action.add_argument("--sha256sums-digest")
@@ -253,6 +271,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 if __name__ == "__main__":
     chosen = parse()
     try:
-        {"prepare": prepare, "publish": publish}[chosen.action](chosen)
-    except Refused as refusal:
-        sys.exit(f"refused: {refusal}")
+        {"prepare": prepare, "build": build, "publish": publish}[chosen.action](chosen)
+    except (Refused, OSError) as problem:
+        sys.exit(f"refused: {problem}")

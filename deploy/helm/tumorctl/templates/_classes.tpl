@@ -53,12 +53,3 @@ affinity:
                 {{- toYaml . | nindent 16 }}
 {{- end }}
 {{- end }}
-
-{{/* The PVC of engines, the class and the builder that its engines are kept under, as arguments of models.py. Arguments: list ROOT CLASS. */}}
-{{- define "tumorctl.engineArgs" -}}
-{{- $root := first . }}
-{{- $class := last . }}
-- --engines=/engines
-- --engine-class={{ $class.name }}
-- --built-by={{ include "tumorctl.image" (list $root $root.Values.images.engineBuilder) }} sm {{ $class.computeCapability }}
-{{- end }}

@@ -30,13 +30,13 @@ limits:
 {{- end }}
 
 {{/*
-Init containers that fill /models from the chosen source and verify it. Arguments: dict root, class, engines: arguments
+Init containers that fill /models from the chosen source and verify it. Arguments: dict root, name, engines: arguments
 about engines for models.py (a YAML list, or empty).
 */}}
 {{- define "tumorctl.modelInit" -}}
 {{- $root := .root }}
 {{- $models := $root.Values.models }}
-{{- if has $models.source (list "s3" "gcs") }}
+{{- if and (ne .name "engines") (has $models.source (list "s3" "gcs")) }}
 - name: fetch
   image: {{ include "tumorctl.image" (list $root $root.Values.images.fetch) }}
   imagePullPolicy: {{ $root.Values.images.fetch.pullPolicy }}
@@ -66,7 +66,7 @@ about engines for models.py (a YAML list, or empty).
       readOnly: true
     {{- end }}
 {{- end }}
-- name: models
+- name: {{ .name }}
   image: {{ include "tumorctl.image" (list $root $root.Values.images.server) }}
   imagePullPolicy: {{ $root.Values.images.server.pullPolicy }}
   command: [python3, -B, /scripts/models.py, prepare]

@@ -1,0 +1,24 @@
+# TensorRT of the same release as the server's Triton, with tumorctl's export: an engine fits one TensorRT version.
+ARG TENSORRT_IMAGE=nvcr.io/nvidia/tensorrt:26.07-py3
+FROM ${TENSORRT_IMAGE}
+
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="tumorctl engine builder" \
+      org.opencontainers.image.description="Builds TensorRT engines of the brain tumour networks. Research use only." \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
+# The environment sees the image's own TensorRT; its version is written down as a constraint, so that nothing replaces it.
+COPY . /tmp/tumorctl
+RUN python3 -m venv --system-site-packages /opt/tumorctl \
+    && python3 -c 'import tensorrt; print(f"tensorrt=={tensorrt.__version__}")' > /tmp/constraints.txt \
+    && /opt/tumorctl/bin/pip install --no-cache-dir --constraint /tmp/constraints.txt "/tmp/tumorctl[export,tensorrt]" \
+    && rm -rf /tmp/tumorctl /tmp/constraints.txt
+
+ENV PATH=/opt/tumorctl/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1
+USER 1000:1000
+CMD ["tumorctl", "export", "tensorrt", "--help"]
