@@ -18,7 +18,7 @@ LABEL org.opencontainers.image.title="tumorctl client" \
 
 COPY --from=build /opt/tumorctl /opt/tumorctl
 # The made-up brains that helm test sends.
-COPY --chmod=a+rX,go-w samples /opt/tumorctl/samples
+COPY --chmod=755 samples /opt/tumorctl/samples
 ENV PATH=/opt/tumorctl/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000

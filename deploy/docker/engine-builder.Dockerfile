@@ -10,15 +10,13 @@ LABEL org.opencontainers.image.title="tumorctl engine builder" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 
-SHELL ["/bin/bash", "-o", "pipefail", "-c"]
-# The environment sees the image's own TensorRT; its version is written down as a constraint, so that nothing replaces it.
+# The image's own TensorRT stays: its version is a constraint, and the build fails where Python cannot load it.
 COPY . /tmp/tumorctl
-RUN python3 -m venv --system-site-packages /opt/tumorctl \
-    && python3 -c 'import tensorrt; print(f"tensorrt=={tensorrt.__version__}")' > /tmp/constraints.txt \
-    && /opt/tumorctl/bin/pip install --no-cache-dir --constraint /tmp/constraints.txt "/tmp/tumorctl[export,tensorrt]" \
+RUN python3 -c 'import tensorrt; print(f"tensorrt=={tensorrt.__version__}")' > /tmp/constraints.txt \
+    && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir \
+        --constraint /tmp/constraints.txt "/tmp/tumorctl[export,tensorrt]" \
     && rm -rf /tmp/tumorctl /tmp/constraints.txt
 
-ENV PATH=/opt/tumorctl/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1
+ENV PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000
 CMD ["tumorctl", "export", "tensorrt", "--help"]

@@ -12,7 +12,7 @@ LABEL org.opencontainers.image.title="tumorctl server" \
       org.opencontainers.image.licenses="Apache-2.0"
 
 # Root owns them, so that the server cannot change what it serves. The chart's init container copies and verifies them.
-COPY --chown=root:root --chmod=a+rX,go-w model_repository /opt/tumorctl/model_repository
+COPY --chown=root:root --chmod=755 model_repository /opt/tumorctl/model_repository
 
 ENV PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000

@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # What the tests of deploy/ need besides Python packages, into the environment given: Helm, the definitions of custom
-# resources, checkov (in an environment of its own, since its pins would clash), and promtool, from Debian, when root.
-# What cannot be had is said, and its tests are skipped.
+# resources, checkov (in an environment of its own, since its pins would clash), and promtool (taken out of Debian's
+# package, which as a whole would start a server). What cannot be had is said, its tests are skipped, and the status is 1.
 set -uo pipefail
 
 environment=$(realpath "${1:?usage: install_tools.sh ENVIRONMENT}")
 bin=$environment/bin
 definitions=$environment/share/crds
+python=$bin/python
+[ -x "$python" ] || python=python3
 
-missing() { echo "install_tools: $*; its tests will be skipped" >&2; }
+status=0
+missing() { status=1; echo "install_tools: $*; its tests will be skipped" >&2; }
 
 quietly() {  # the output is shown where the command fails
   local log
@@ -42,7 +45,7 @@ else
 fi
 
 if ! [ -x "$bin/checkov" ]; then
-  if quietly python3 -m venv "$environment/checkov" &&
+  if quietly "$python" -m venv "$environment/checkov" &&
     quietly "$environment/checkov/bin/pip" --disable-pip-version-check install 'checkov==3.3.30'; then
     ln -sf "$environment/checkov/bin/checkov" "$bin/checkov"
   else
@@ -50,12 +53,22 @@ if ! [ -x "$bin/checkov" ]; then
   fi
 fi
 
-if ! command -v promtool >/dev/null; then
-  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    # The package alone: no server is started, no recommended packages.
-    { quietly apt-get update && quietly env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends prometheus; } ||
-      missing "promtool could not be installed"
+take_promtool() {
+  local folder
+  folder=$(mktemp -d)
+  (cd "$folder" && quietly apt-get download prometheus && dpkg-deb --extract prometheus_*.deb . && cp usr/bin/promtool "$bin/")
+  local taken=$?
+  rm -rf "$folder"
+  return $taken
+}
+
+if ! [ -x "$bin/promtool" ] && ! command -v promtool >/dev/null; then
+  if ! command -v apt-get >/dev/null; then
+    missing "promtool is not installed, and without apt-get it cannot be fetched"
   else
-    missing "promtool is not installed (Debian: apt-get install prometheus)"
+    # A fresh machine has no package lists, and only root can fetch them.
+    if [ "$(id -u)" = 0 ] && ! apt-cache show prometheus >/dev/null 2>&1; then quietly apt-get update; fi
+    take_promtool || missing "promtool could not be fetched"
   fi
 fi
+exit $status
