@@ -14,7 +14,7 @@ LABEL org.opencontainers.image.title="tumorctl engine builder" \
 COPY . /tmp/tumorctl
 RUN python3 -c 'import tensorrt; print(f"tensorrt=={tensorrt.__version__}")' > /tmp/constraints.txt \
     && PIP_BREAK_SYSTEM_PACKAGES=1 python3 -m pip install --no-cache-dir \
-        --constraint /tmp/constraints.txt "/tmp/tumorctl[export,tensorrt]" \
+        --constraint /tmp/constraints.txt "/tmp/tumorctl[tensorrt]" \
     && rm -rf /tmp/tumorctl /tmp/constraints.txt
 
 ENV PYTHONDONTWRITEBYTECODE=1

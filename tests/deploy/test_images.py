@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tumorctl import __version__
 
@@ -38,7 +39,7 @@ def test_nothing_runs_as_root(recipe: Path) -> None:
     assert instructions[-1] == ("USER", "1000:1000")
 
 
-def test_server_and_engines_are_of_one_release() -> None:
+def test_server_and_engines_are_of_one_release(chart: Path) -> None:
     found = {
         match
         for path in (*RECIPES, DOCKER / "bake.hcl")

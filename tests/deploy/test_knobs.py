@@ -164,7 +164,8 @@ def test_an_engine_job_for_each_gpu_class(render: Render, plain: Objects) -> Non
     jobs = {item["metadata"]["labels"]["tumorctl/class"]: item for item in render(TENSORRT) if item["kind"] == "Job"}
     assert set(jobs) == {"h100", "mig"}
     prepare, build = pod(jobs["mig"])["initContainers"]
-    assert build["args"][-5:] == ["--", "tumorctl", "export", "tensorrt", "--output=/models"]
+    command = build["args"][build["args"].index("--") + 1 :]
+    assert command == ["tumorctl", "export", "tensorrt", "--repository=/models", "--triton-release=26.07", "--phantoms"]
     assert build["resources"]["limits"]["nvidia.com/mig-1g.10gb"] == 2
     assert build["image"] == "tumorctl/engine-builder:0.1.0"
     assert not any(argument.startswith("--engines") for argument in prepare["args"])

@@ -27,7 +27,9 @@ engines are kept already.
     - tumorctl
     - export
     - tensorrt
-    - --output=/models
+    - --repository=/models
+    - --triton-release={{ $v.engines.tritonRelease }}
+    - --phantoms
     {{- with $v.engines.job.extraArgs }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
