@@ -25,10 +25,8 @@ def test_there_is_a_recipe_for_each_image_of_the_chart(chart: Path) -> None:
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
 def test_hadolint_finds_nothing(recipe: Path, tool: Callable[[str], str]) -> None:
-    required = ["title", "description", "version", "revision", "licenses"]
-    labels = [
-        argument for name in required for argument in ("--require-label", f"org.opencontainers.image.{name}:text")
-    ]
+    names = ["title", "description", "version", "revision", "licenses"]
+    labels = [f"--require-label=org.opencontainers.image.{name}:text" for name in names]
     done = subprocess.run([tool("hadolint"), *labels, recipe], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -40,14 +38,10 @@ def test_nothing_runs_as_root(recipe: Path) -> None:
 
 
 def test_server_and_engines_are_of_one_release(chart: Path) -> None:
-    found = {
-        match
-        for path in (*RECIPES, DOCKER / "bake.hcl")
-        for match in re.findall(
-            r"(?:tritonserver:|tensorrt:|NVIDIA_RELEASE\" \{ default = \")(\d\d\.\d\d)", path.read_text()
-        )
-    }
-    assert found == {"26.07"}
+    release = re.compile(r'(?:tritonserver:|tensorrt:|NVIDIA_RELEASE" \{ default = ")(\d\d\.\d\d)')
+    found = [match for path in (*RECIPES, DOCKER / "bake.hcl") for match in release.findall(path.read_text("utf-8"))]
+    assert found == ["26.07"] * 3
+    assert yaml.safe_load((chart / "values.yaml").read_text("utf-8"))["engines"]["tritonRelease"] == "26.07"
 
 
 def test_versions_are_tumorctls() -> None:
