@@ -3,18 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CHECKED := client training export tests benchmarks samples
+CHECKED := client training export deploy tests benchmarks samples
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format images clean
 
 demo: $(VENV)/.demo  ## predict the made-up brains in samples/ with the local engine
 	$(BIN)/tumorctl predict samples --output results/demo
 	@echo "Look at results/demo/overlays and results/demo/predictions.csv"
 
-test: $(VENV)/.all  ## the tests
+test: $(VENV)/.all $(VENV)/.tools  ## the tests
 	$(BIN)/python -m pytest
 
-check: $(VENV)/.all  ## formatting, lint, types, import rules, tests
+check: $(VENV)/.all $(VENV)/.tools  ## formatting, lint, types, import rules, tests
 	$(BIN)/ruff format --check $(CHECKED) model_repository
 	$(BIN)/ruff check $(CHECKED) model_repository
 	$(BIN)/mypy $(CHECKED)
@@ -25,6 +25,9 @@ check: $(VENV)/.all  ## formatting, lint, types, import rules, tests
 format: $(VENV)/.all  ## format the sources
 	$(BIN)/ruff format $(CHECKED) model_repository
 	$(BIN)/ruff check --fix $(CHECKED) model_repository
+
+images:  ## the container images, with Docker's buildx; REGISTRY names them, PUSH=1 pushes them
+	REVISION=$$(git rev-parse HEAD) docker buildx bake --file deploy/docker/bake.hcl $(if $(PUSH),--push)
 
 clean:  ## remove the environment and all that was made
 	rm -rf $(VENV) results dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
@@ -41,3 +44,7 @@ $(VENV)/.all: $(BIN)/python pyproject.toml
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	$(PIP) install --quiet --group dev --editable '.[all]'
 	@touch $@ $(VENV)/.demo
+
+# Helm and its like for the tests of deploy/; what cannot be had is said, and its tests are skipped.
+$(VENV)/.tools: $(BIN)/python tests/deploy/install_tools.sh
+	@tests/deploy/install_tools.sh $(VENV) && touch $@ || true

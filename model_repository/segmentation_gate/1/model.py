@@ -79,6 +79,7 @@ class TritonPythonModel:
         answers: list[Any] = [None] * len(requests)
         passed: dict[int, npt.NDArray[np.bool_]] = {}
         gathered = []
+        trace = None
         for index, request in enumerate(requests):
             try:
                 threshold = request_threshold(request.parameters(), self.gate_threshold)
@@ -88,12 +89,13 @@ class TritonPythonModel:
             probabilities = pb_utils.get_input_tensor_by_name(request, "TUMOR_PROBABILITY").as_numpy()[:, 0]
             passed[index] = probabilities >= np.float32(threshold)
             if passed[index].any():
+                trace = trace or sampled_trace(request)
                 gathered.append(pb_utils.get_input_tensor_by_name(request, "IMAGE").as_numpy()[passed[index]])
         failure = None
         masks = np.zeros((0, SIDE, SIDE), np.uint8)
         if gathered:
             try:
-                masks = await self.segment(np.concatenate(gathered))
+                masks = await self.segment(np.concatenate(gathered), trace)
             except SegmenterFailed as problem:
                 failure = problem
         taken = 0
@@ -113,18 +115,24 @@ class TritonPythonModel:
                     self.metrics[name].increment(amount)
         return answers
 
-    async def segment(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    async def segment(self, images: npt.NDArray[np.uint8], trace: Any = None) -> npt.NDArray[np.uint8]:
         """Masks, 0 or 1, of at least one image; chunks of the segmenter's largest batch run side by side.
+
+        Args:
+            images: uint8, shape (slice, 256, 256, 3).
+            trace: the segmenter's spans become part of it; a call has one, whoever else's slices travel with it.
 
         Raises:
             SegmenterFailed: a chunk got no answer.
         """
+        traced = {} if trace is None else {"trace": trace}
         calls = [
             pb_utils.InferenceRequest(
                 model_name=SEGMENTER,
                 requested_output_names=["MASK_PROBABILITY"],
                 inputs=[pb_utils.Tensor("IMAGE", np.ascontiguousarray(images[start : start + CHUNK]))],
                 preferred_memory=pb_utils.PreferredMemory(pb_utils.TRITONSERVER_MEMORY_CPU, 0),
+                **traced,
             ).async_exec()
             for start in range(0, len(images), CHUNK)
         ]
@@ -135,6 +143,12 @@ class TritonPythonModel:
             probabilities = pb_utils.get_output_tensor_by_name(answer, "MASK_PROBABILITY").as_numpy()
             masks.append((probabilities >= np.float32(self.mask_threshold)).astype(np.uint8))
         return np.concatenate(masks)
+
+
+def sampled_trace(request: Any) -> Any:
+    """The trace that Triton keeps of a request; None where it keeps none."""
+    trace = request.trace()
+    return trace if trace.get_context() else None
 
 
 def error(message: str, code: int) -> Any:
