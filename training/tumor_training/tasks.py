@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import lightning
 import torch
@@ -24,9 +24,6 @@ from tumor_training.networks.weights import RANDOM, SHIPPED, read_shipped
 from tumor_training.transforms import AugmentOptions, augment
 from tumorctl.contract import CLASSIFIER, SEGMENTER
 from tumorctl.errors import InvalidInput
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +112,10 @@ class Task(lightning.LightningModule):
         """Train through torch.compile; what is validated and kept is the network itself."""
         self._compiled = torch.compile(self.network)
 
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training, with the norms fixed where they were folded."""
-        super().train(mode)
+    def on_train_epoch_start(self) -> None:
+        """Fix the norms where they came folded; Lightning keeps each module's mode from there on."""
         if self.options.network.weights == SHIPPED:
             freeze_batch_norms(self.network)
-        return self
 
     @abstractmethod
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
