@@ -249,7 +249,7 @@ def test_the_shipped_networks_are_tuned_with_their_norms_fixed(
     for (name, value), before in zip(tuned.state_dict().items(), start.state_dict().values(), strict=True):
         if name.endswith(("running_mean", "running_var")):
             assert torch.equal(value, before), name
-    moved = [float((a - b).abs().max()) for a, b in zip(tuned.parameters(), start.parameters(), strict=True)]
+    moved = [float((a - b).detach().abs().max()) for a, b in zip(tuned.parameters(), start.parameters(), strict=True)]
     assert 0 < max(moved) < 1e-3
     run = json.loads((tmp_path / "run" / "run.json").read_text())
     assert run["started_from"] == read_manifest(bundled_repository()).digests[SEGMENTER]
