@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CHECKED := client training export tests benchmarks samples
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format clean gpu-acceptance
 
 demo: $(VENV)/.demo  ## predict the made-up brains in samples/ with the local engine
 	$(BIN)/tumorctl predict samples --output results/demo
@@ -21,6 +21,9 @@ check: $(VENV)/.all  ## formatting, lint, types, import rules, tests
 	$(BIN)/mypy model_repository/segmentation_gate/1/model.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+gpu-acceptance: $(VENV)/.acceptance  ## on a GPU server: engines, Triton, parity, throughput; ARGS="--cpu" anywhere
+	$(BIN)/python benchmarks/acceptance.py $(ARGS)
 
 format: $(VENV)/.all  ## format the sources
 	$(BIN)/ruff format $(CHECKED) model_repository
@@ -41,3 +44,8 @@ $(VENV)/.all: $(BIN)/python pyproject.toml
 	$(PIP) install --quiet --upgrade 'pip>=25.1'
 	$(PIP) install --quiet --group dev --editable '.[all]'
 	@touch $@ $(VENV)/.demo
+
+# What the acceptance needs beside NVIDIA's containers; --cpu also needs the embedded server.
+$(VENV)/.acceptance: $(BIN)/python pyproject.toml
+	$(PIP) install --quiet --editable '.[serve]' 'onnx>=1.17' 'onnxruntime>=1.20'
+	@touch $@

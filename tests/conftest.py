@@ -69,6 +69,14 @@ def unpack_patients(folder: Path, *arguments: str) -> Path:
     return folder / "kaggle_3m"
 
 
+@pytest.fixture
+def small_networks(tmp_path: Path) -> Path:
+    """A whole model repository with small networks of the contract's names, shapes and kinds of layers."""
+    from small_networks import write_small_repository
+
+    return write_small_repository(tmp_path)
+
+
 OptionsFor = Callable[..., ServeOptions]
 
 

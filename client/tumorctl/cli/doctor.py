@@ -39,6 +39,7 @@ def doctor(
         _check("networks", _networks),
         _check("local engine", _local_engine),
         _check("embedded server", _embedded_server),
+        _check("TensorRT", _tensorrt),
     ]
     if url is not None:
         findings.append(_check("server", lambda: _server(url)))
@@ -96,6 +97,17 @@ def _embedded_server() -> str:
     check_numpy()
     libpython_folder()
     return "can be started with `tumorctl serve`"
+
+
+def _tensorrt() -> str:
+    import importlib.metadata
+    import importlib.util
+
+    from tumorctl.errors import MissingExtra
+
+    if importlib.util.find_spec("tensorrt") is None:
+        raise MissingExtra("tensorrt", "building engines for a GPU server, and nothing else,")
+    return f"version {importlib.metadata.version('tensorrt')}; engines are built with `tumorctl export tensorrt`"
 
 
 def _server(url: str) -> str:
