@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tumor_training.run import RunOptions
     from tumor_training.splits import Split
 
+# ONNX Runtime reports its use unless told before it is imported, which some tests do themselves.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
 SHARED_DATA = Path(os.environ.get("TUMORCTL_TEST_DATA", ROOT.parent / "shared" / "data"))
