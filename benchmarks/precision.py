@@ -107,7 +107,8 @@ def fastest_ms(
                 started = time.perf_counter()
                 run(images)
                 spent = (time.perf_counter() - started) / len(images) * 1000
-                fastest[(*key, network)] = min(spent, fastest.get((*key, network), spent))
+                where = (*key, network)
+                fastest[where] = min(spent, fastest.get(where, spent))
     return fastest
 
 

@@ -52,6 +52,7 @@ def small_network(network: str) -> onnx.ModelProto:
         helper.make_node("Conv", ["b", "middle", "middle_bias"], ["c"], "middle_conv", pads=[1, 1, 1, 1]),
         helper.make_node("Add", ["b", "c"], ["d"]),
     ]
+    shape: list[str | int | None]
     if network == CLASSIFIER:
         output, shape = TUMOR_PROBABILITY, ["batch", 1]
         nodes += [

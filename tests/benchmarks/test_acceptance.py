@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import os
@@ -30,6 +31,7 @@ from tumorctl.errors import ServeError
 from tumorctl.serving.triton import TritonServer
 
 ROOT = Path(__file__).parents[2]
+ACCEPTANCE = str(ROOT / "benchmarks" / "acceptance.py")
 Images = npt.NDArray[np.uint8]
 
 
@@ -38,14 +40,14 @@ def test_the_whole_command_on_the_embedded_server(triton: TritonServer, tmp_path
     """`triton` says whether there is a server here; the command starts its own."""
     command = [
         sys.executable,
-        ROOT / "benchmarks" / "acceptance.py",
+        ACCEPTANCE,
         "--cpu",
         "--requests",
         "4",
         "--concurrency",
         "1,2",
     ]
-    done = subprocess.run([*command, "--json", tmp_path / "out.json"], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([*command, "--json", str(tmp_path / "out.json")], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     content = json.loads((tmp_path / "out.json").read_text())
     assert content["served"]["ok"]
@@ -65,9 +67,12 @@ def test_the_whole_command_on_the_embedded_server(triton: TritonServer, tmp_path
 @pytest.mark.timeout(700)
 def test_a_server_that_answers_otherwise_is_not_accepted(triton: TritonServer, small_networks: Path) -> None:
     """The served networks against those of another repository."""
-    command = [sys.executable, ROOT / "benchmarks" / "acceptance.py", "--url", triton.grpc_url, "--requests", "1"]
+    command = [sys.executable, ACCEPTANCE, "--url", triton.grpc_url, "--requests", "1"]
     done = subprocess.run(
-        [*command, "--concurrency", "1", "--repository", small_networks], capture_output=True, text=True, timeout=600
+        [*command, "--concurrency", "1", "--repository", str(small_networks)],
+        capture_output=True,
+        text=True,
+        timeout=600,
     )
     assert done.returncode == 1, done.stderr
     assert "NOT the same" in done.stdout
@@ -145,7 +150,7 @@ def test_a_machine_with_nothing_says_so(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServeError, match="neither Triton nor Docker is here"):
         gpu_server.server_command(tmp_path, "26.07")
-    monkeypatch.setattr(gpu_server.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ServeError, match="neither TensorRT nor Docker is here"):
         gpu_server.build_command(tmp_path, "fp16", "26.07", None)
 

@@ -27,7 +27,7 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
     made = {}
     for version in VERSIONS:
         made[version] = tmp_path_factory.mktemp("stubs") / version
-        command = [sys.executable, Path(__file__).with_name("stubs.py"), made[version], version]
+        command = [sys.executable, str(Path(__file__).with_name("stubs.py")), str(made[version]), version]
         done = subprocess.run(command, capture_output=True, text=True, timeout=900)
         if "pip failed" in done.stderr or "-m failed" in done.stderr:
             pytest.skip(f"the bindings of TensorRT {version} cannot be downloaded here: {done.stderr[-300:]}")
