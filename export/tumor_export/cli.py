@@ -14,10 +14,10 @@ from tumorctl.cli.exits import Status, exits
 from tumorctl.errors import InvalidOption
 from tumorctl.extras import needs_extra
 
-export_app = typer.Typer(help="Make what is served: ONNX networks, TensorRT engines.", no_args_is_help=True)
+export = typer.Typer(help="Make what is served: ONNX networks, TensorRT engines.", no_args_is_help=True)
 
 
-@export_app.command("networks")
+@export.command("networks")
 @exits
 def export_networks(
     classifier: Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="Checkpoint of a classifier's run.")],
@@ -39,11 +39,11 @@ def export_networks(
     """
     logging.getLogger("tumor_export").setLevel(logging.INFO)
     with needs_extra("export", "the export"):
-        from tumor_export.export import export
+        from tumor_export.export import export as export_checkpoints
         from tumor_export.repository import next_version
         from tumor_training.dataset import load
         from tumor_training.splits import read_split
-    done = export(
+    done = export_checkpoints(
         classifier,
         segmenter,
         load(data, cache),
@@ -68,7 +68,7 @@ def export_networks(
     return Status.done
 
 
-@export_app.command("tensorrt")
+@export.command("tensorrt")
 @exits
 def export_tensorrt(
     repository: Annotated[

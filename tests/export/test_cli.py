@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tumor_export.agreement import onnx_runtime
-from tumor_export.cli import export_app
+from tumor_export.cli import export
 from tumor_export.engines import toolchain
 from tumor_export.engines.build import Toolchain
 from tumor_export.engines.gpu import Gpu
@@ -45,8 +45,8 @@ def has_gpu() -> bool:
 
 def test_export_has_both_commands() -> None:
     for command in ("networks", "tensorrt"):
-        assert runner.invoke(export_app, [command, "--help"]).exit_code == 0
-    assert runner.invoke(export_app, ["a.ckpt", "b.ckpt", "data"]).exit_code == 2
+        assert runner.invoke(export, [command, "--help"]).exit_code == 0
+    assert runner.invoke(export, ["a.ckpt", "b.ckpt", "data"]).exit_code == 2
 
 
 @pytest.mark.parametrize(
@@ -59,14 +59,14 @@ def test_export_has_both_commands() -> None:
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: list[str], message: str, small_networks: Path) -> None:
-    done = runner.invoke(export_app, ["tensorrt", "--repository", str(small_networks), *options])
+    done = runner.invoke(export, ["tensorrt", "--repository", str(small_networks), *options])
     assert done.exit_code == 2
     assert message in done.output
 
 
 @pytest.mark.skipif(has_gpu(), reason="there is an NVIDIA driver here")
 def test_without_a_gpu_the_command_says_where_to_build(small_networks: Path) -> None:
-    done = runner.invoke(export_app, ["tensorrt", "--repository", str(small_networks), "--phantoms"])
+    done = runner.invoke(export, ["tensorrt", "--repository", str(small_networks), "--phantoms"])
     assert done.exit_code == 2
     assert "error: no NVIDIA driver here" in done.output
     assert not list(small_networks.rglob("*.plan"))
@@ -104,7 +104,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("stand_in")
 def test_the_command_builds_and_reports(small_networks: Path) -> None:
-    done = runner.invoke(export_app, ["tensorrt", "--repository", str(small_networks), "--phantoms"])
+    done = runner.invoke(export, ["tensorrt", "--repository", str(small_networks), "--phantoms"])
     assert done.exit_code == 0, done.output
     assert "TensorRT 11.1.0.106 on made-up GPU" in done.output
     for network in NETWORKS:
@@ -119,13 +119,13 @@ def test_the_command_reads_validation_and_training_patients(
     split_file = tmp_path / "split.json"
     split_file.write_text(made_split.to_json())
     command = ["tensorrt", "--repository", str(small_networks), "--data", str(made_patients), "--precision", "int8"]
-    done = runner.invoke(export_app, [*command, "--split", str(split_file)])
+    done = runner.invoke(export, [*command, "--split", str(split_file)])
     assert done.exit_code == 2
     assert "made with another split" in done.output
     manifest = json.loads((small_networks / "manifest.json").read_text())
     manifest["split"]["sha256"] = read_split(split_file).digest
     (small_networks / "manifest.json").write_text(json.dumps(manifest))
-    done = runner.invoke(export_app, [*command, "--split", str(split_file), "--json"])
+    done = runner.invoke(export, [*command, "--split", str(split_file), "--json"])
     assert done.exit_code == 0, done.output
     entries = json.loads(done.stdout)
     assert {entry["precision"] for entry in entries.values()} == {"int8"}
