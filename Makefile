@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CHECKED := client training export deploy tests benchmarks samples
 
-.PHONY: demo test check format images clean
+.PHONY: demo test check format images gpu-acceptance clean
 
 demo: $(VENV)/.demo  ## predict the made-up brains in samples/ with the local engine
 	$(BIN)/tumorctl predict samples --output results/demo
@@ -21,6 +21,9 @@ check: $(VENV)/.all $(VENV)/.tools  ## formatting, lint, types, import rules, te
 	$(BIN)/mypy model_repository/segmentation_gate/1/model.py
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
+
+gpu-acceptance: $(VENV)/.acceptance  ## on a GPU server: engines, Triton, parity, throughput; ARGS="--cpu" anywhere
+	$(BIN)/python benchmarks/acceptance.py $(ARGS)
 
 format: $(VENV)/.all  ## format the sources
 	$(BIN)/ruff format $(CHECKED) model_repository
@@ -48,3 +51,8 @@ $(VENV)/.all: $(BIN)/python pyproject.toml
 # Helm and its like for the tests of deploy/; what cannot be had is said, and its tests are skipped.
 $(VENV)/.tools: $(BIN)/python tests/deploy/install_tools.sh
 	@tests/deploy/install_tools.sh $(VENV) && touch $@ || true
+
+# What the acceptance needs beside NVIDIA's containers; --cpu also needs the embedded server.
+$(VENV)/.acceptance: $(BIN)/python pyproject.toml
+	$(PIP) install --quiet --editable '.[serve]' 'onnx>=1.17' 'onnxruntime>=1.20'
+	@touch $@

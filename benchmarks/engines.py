@@ -11,48 +11,31 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import onnxruntime
 from machine import processor
 from rich.console import Console
 from rich.table import Table
 
+from tumor_export.agreement import Run, onnx_runtime
 from tumor_training.dataset import load
 from tumor_training.scoring import patient_dice
 from tumor_training.splits import read_split
 from tumorctl.config import bundled_repository
-from tumorctl.contract import CLASSIFIER, IMAGE, NETWORKS, SEGMENTER
+from tumorctl.contract import CLASSIFIER, NETWORKS, SEGMENTER
 from tumorctl.engines.openvino import Network
 from tumorctl.manifest import Manifest, read_manifest
 from tumorctl.types import Precision
 
 BATCH_SIZE = 16
 ROUNDS = 8
-Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
-
-
-def onnx_runtime(path: Path) -> Run:
-    """A network in ONNX Runtime, fp32 on the processor."""
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-
-    def run(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        parts = [
-            session.run(None, {IMAGE: images[start : start + BATCH_SIZE]})[0]
-            for start in range(0, len(images), BATCH_SIZE)
-        ]
-        return np.concatenate(parts)
-
-    return run
 
 
 def candidates(manifest: Manifest) -> dict[str, dict[str, Run]]:
     """Each candidate's two networks."""
     made: dict[str, dict[str, Run]] = {
-        "ONNX Runtime fp32": {name: onnx_runtime(manifest.onnx_path(name)) for name in NETWORKS}
+        "ONNX Runtime fp32": {name: onnx_runtime(manifest.onnx_path(name), BATCH_SIZE) for name in NETWORKS}
     }
     for precision in (Precision.fp32, Precision.bf16):
         made[f"OpenVINO {precision.value}"] = {

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from tumor_training.run import RunOptions
     from tumor_training.splits import Split
 
+# ONNX Runtime reports its use unless told before it is imported, which some tests do themselves.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
 SHARED_DATA = Path(os.environ.get("TUMORCTL_TEST_DATA", ROOT.parent / "shared" / "data"))
@@ -68,6 +71,14 @@ def unpack_patients(folder: Path, *arguments: str) -> Path:
         pytest.skip(f"the LGG slices are not at {SHARED_DATA} (set TUMORCTL_TEST_DATA)")
     subprocess.run([sys.executable, script, folder, *arguments], check=True, stdout=subprocess.DEVNULL, timeout=200)
     return folder / "kaggle_3m"
+
+
+@pytest.fixture
+def small_networks(tmp_path: Path) -> Path:
+    """A whole model repository with small networks of the contract's names, shapes and kinds of layers."""
+    from small_networks import write_small_repository
+
+    return write_small_repository(tmp_path)
 
 
 OptionsFor = Callable[..., ServeOptions]

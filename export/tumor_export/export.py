@@ -12,14 +12,14 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from tumor_export.agreement import Parity, ParityError
 from tumor_export.onnx import ServedClassifier, ServedNetwork, ServedSegmenter, export_onnx
-from tumor_export.parity import Parity, ParityError, compare_classifier, compare_segmenter
+from tumor_export.parity import compare_classifier, compare_segmenter
 from tumor_export.repository import copy_skeleton, install_networks, write_manifest, write_thresholds
+from tumor_export.slices import spread
 from tumor_training.calibrate import Calibration, HeldOut, calibrate
 from tumor_training.dataset import SliceArrays
 from tumor_training.networks import Mirrored
@@ -101,7 +101,7 @@ def export(
         ],
         slices,
     )
-    images = slices.images[_spread(slices.indices_of(validation), PARITY_SLICES)]
+    images = slices.images[spread(slices.indices_of(validation), PARITY_SLICES)]
     served: dict[str, ServedNetwork] = {
         CLASSIFIER: ServedClassifier(final.classifier.network, calibration.temperature),
         SEGMENTER: ServedSegmenter(_looking(final.segmenter, mirror)),
@@ -188,8 +188,3 @@ def _run_of(checkpoint: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidInput(f"{path} is not the summary of a training run ({type(error).__name__})") from error
     return run
-
-
-def _spread(indices: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.int64]:
-    """At most `count` of the indices, evenly spread."""
-    return indices[np.unique(np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(np.int64))]

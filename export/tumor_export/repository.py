@@ -1,6 +1,7 @@
 """Assembling a model repository: the bundled configurations and code, new networks, thresholds, manifest.
 
-TensorRT engines take their place beside each ``model.onnx`` as ``model.plan`` and under ``engines`` in the manifest.
+TensorRT engines take their place beside each ``model.onnx`` as ``model_sm90.plan`` (compute capability 9.0), in
+``cc_model_filenames`` of the network's ``config.pbtxt`` and under ``engines`` in the manifest.
 """
 
 from __future__ import annotations
@@ -26,8 +27,10 @@ from tumorctl.manifest import MANIFEST_FILE, ONNX_FILE, sha256_of
 from tumorctl.outputs.files import write_whole
 
 EMBEDDED_FILE = "embedded.py"
-ENGINE_FILE = "model.plan"
+ENGINE_SUFFIX = ".plan"
+TENSORRT_CONFIGURATION = "config.pbtxt"
 
+_ENGINE_NAME = re.compile(r'^cc_model_filenames \{ key: "([\d.]+)" value: "([^"]+)" \}\n', re.MULTILINE)
 _PARAMETER = r'(parameters \{{ key: "{name}" value \{{ string_value: )"[^"]*"( \}} \}})'
 
 
@@ -35,10 +38,15 @@ def copy_skeleton(source: Path, destination: Path) -> None:
     """Copy configurations and code of a model repository, without networks, where they are not there yet."""
     for path in sorted(source.rglob("*")):
         relative = path.relative_to(source)
-        wanted = path.is_file() and path.name not in (ONNX_FILE, ENGINE_FILE, MANIFEST_FILE)
+        made = path.name in (ONNX_FILE, MANIFEST_FILE) or path.suffix in (ENGINE_SUFFIX, ".log")
+        wanted = path.is_file() and not made
         if wanted and "__pycache__" not in relative.parts and not (destination / relative).exists():
             (destination / relative).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, destination / relative)
+            text = path.read_bytes()
+            if relative.name == TENSORRT_CONFIGURATION:
+                # The source's engines are of the source's networks.
+                text = _ENGINE_NAME.sub("", text.decode()).encode()
+            (destination / relative).write_bytes(text)
 
 
 def next_version(repository: Path) -> int:
@@ -72,9 +80,12 @@ def install_networks(repository: Path, version: int, networks: Mapping[str, Path
         folder.mkdir(exist_ok=True)
         if code != folder:
             shutil.copyfile(code / EMBEDDED_FILE, folder / EMBEDDED_FILE)
+        for engine in folder.glob(f"*{ENGINE_SUFFIX}"):
+            engine.unlink()
         path.replace(folder / ONNX_FILE)
         for past in older:
             shutil.rmtree(past)
+    forget_engines(repository)
 
 
 def write_thresholds(repository: Path, version: int, gate_threshold: float, mask_threshold: float) -> None:
@@ -97,6 +108,58 @@ def write_thresholds(repository: Path, version: int, gate_threshold: float, mask
                 raise ModelError(f"{path} does not have the parameter {name} once")
         text_format.Parse(text, ModelConfig())
         write_whole(path, text.encode())
+
+
+def write_engine_names(repository: Path, network: str, names: Mapping[str, str]) -> None:
+    """Write which engine serves which GPU into a network's TensorRT configuration, beside what is there already.
+
+    Args:
+        repository: with its skeleton.
+        network: whose configuration.
+        names: engine file by compute capability, such as ``9.0``.
+
+    Raises:
+        ModelError: the configuration cannot be read.
+    """
+    path = repository / network / TENSORRT_CONFIGURATION
+    text = path.read_text("utf-8")
+    every = {**dict(_ENGINE_NAME.findall(text)), **names}
+    lines = [
+        f'cc_model_filenames {{ key: "{capability}" value: "{every[capability]}" }}\n' for capability in sorted(every)
+    ]
+    text = _ENGINE_NAME.sub("", text).rstrip("\n") + "\n" + "".join(lines)
+    _check_configuration(path, text)
+    write_whole(path, text.encode())
+
+
+def forget_engines(repository: Path) -> None:
+    """Take the engines of past networks out of the TensorRT configurations."""
+    for network in NETWORKS:
+        path = repository / network / TENSORRT_CONFIGURATION
+        text = path.read_text("utf-8")
+        if _ENGINE_NAME.search(text):
+            write_whole(path, _ENGINE_NAME.sub("", text).encode())
+
+
+def write_engine_manifest(repository: Path, tag: str, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Enter engines into the manifest.
+
+    Args:
+        repository: with its manifest.
+        tag: of the compute capability, such as ``sm90``.
+        entries: what is known of each network's engine.
+
+    Raises:
+        ModelError: there is no manifest.
+    """
+    path = repository / MANIFEST_FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        for network, entry in entries.items():
+            content["models"][network]["engines"][tag] = dict(entry)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{path} is not a manifest ({type(error).__name__})") from error
+    write_whole(path, (json.dumps(content, indent=1) + "\n").encode())
 
 
 def write_manifest(
@@ -138,7 +201,7 @@ def write_manifest(
 
 def configurations(repository: Path, model: str) -> list[Path]:
     """All configuration files of a model: TensorRT's, and those of the other runtimes."""
-    return [repository / model / "config.pbtxt", *sorted((repository / model / "configs").glob("*.pbtxt"))]
+    return [repository / model / TENSORRT_CONFIGURATION, *sorted((repository / model / "configs").glob("*.pbtxt"))]
 
 
 def parse_configuration(path: Path) -> ModelConfig:
@@ -147,7 +210,11 @@ def parse_configuration(path: Path) -> ModelConfig:
     Raises:
         ModelError: it does not parse.
     """
+    return _check_configuration(path, path.read_text("utf-8"))
+
+
+def _check_configuration(path: Path, text: str) -> ModelConfig:
     try:
-        return text_format.Parse(path.read_text("utf-8"), ModelConfig())
+        return text_format.Parse(text, ModelConfig())
     except text_format.ParseError as error:
         raise ModelError(f"{path} is not a model configuration: {error}") from error

@@ -13,9 +13,10 @@ import onnxruntime
 import pytest
 
 from tumor_export import export as export_module
+from tumor_export.agreement import Parity, ParityError
 from tumor_export.export import export
-from tumor_export.parity import Parity, ParityError
 from tumor_export.repository import configurations, parse_configuration
+from tumor_export.slices import spread
 from tumor_training.dataset import SliceArrays, load
 from tumor_training.inference import probabilities_of
 from tumor_training.networks import Mirrored
@@ -269,7 +270,7 @@ def test_a_checkpoint_without_its_summary_is_refused(
 @pytest.mark.parametrize(("size", "count", "chosen"), [(5, 8, [0, 1, 2, 3, 4]), (9, 3, [0, 4, 8]), (1, 3, [0])])
 def test_parity_slices_are_spread_evenly(size: int, count: int, chosen: list[int]) -> None:
     indices = 100 + np.arange(size)
-    assert (export_module._spread(indices, count) - 100).tolist() == chosen
+    assert (spread(indices, count) - 100).tolist() == chosen
 
 
 def test_served_graphs_take_every_batch_up_to_the_limit(made_repository: Path) -> None:

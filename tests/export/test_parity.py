@@ -10,8 +10,9 @@ import pytest
 from onnx import numpy_helper
 
 from tumor_export import parity
+from tumor_export.agreement import Parity, ParityError
 from tumor_export.onnx import ServedNetwork
-from tumor_export.parity import ParityError, compare_classifier, compare_segmenter
+from tumor_export.parity import compare_classifier, compare_segmenter
 from tumorctl.errors import ModelError
 
 Images = npt.NDArray[np.uint8]
@@ -19,7 +20,7 @@ Networks = dict[str, ServedNetwork]
 Graphs = dict[str, Path]
 
 
-def compare(name: str, network: ServedNetwork, path: Path, images: Images, threshold: float = 0.5) -> parity.Parity:
+def compare(name: str, network: ServedNetwork, path: Path, images: Images, threshold: float = 0.5) -> Parity:
     if name == "classifier":
         return compare_classifier(network, path, images)
     return compare_segmenter(network, path, images, threshold)
@@ -79,7 +80,8 @@ def test_a_parity_error_is_an_error_of_the_models() -> None:
 
 
 def made_up(monkeypatch: pytest.MonkeyPatch, wanted: npt.NDArray[np.float32], got: npt.NDArray[np.float32]) -> None:
-    monkeypatch.setattr(parity, "_both", lambda network, path, images: (wanted, got))
+    monkeypatch.setattr(parity, "_answers", lambda network, images: wanted)
+    monkeypatch.setattr(parity, "onnx_runtime", lambda path: lambda images: got)
 
 
 @pytest.mark.parametrize(("error", "passes"), [(0.0009, True), (0.0011, False)])

@@ -11,9 +11,12 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from tumor_export.repository import (
     configurations,
     copy_skeleton,
+    forget_engines,
     install_networks,
     next_version,
     parse_configuration,
+    write_engine_manifest,
+    write_engine_names,
     write_manifest,
     write_thresholds,
 )
@@ -184,3 +187,56 @@ def test_the_manifest_ties_a_version_to_its_files(repository: Path) -> None:
     assert content["models"][SEGMENTER]["parity"] == {"max_error": 1e-5}
     assert content["metrics"] == {"validation": {"mean_volume_dice": 0.8}}
     assert (content["temperature"], content["split"]["fold"], content["training"]) == (1.2, 0, {"seed": 0})
+
+
+def engine_names(repository: Path, network: str) -> dict[str, str]:
+    return dict(parse_configuration(repository / network / "config.pbtxt").cc_model_filenames)
+
+
+def test_engines_are_named_beside_each_other(repository: Path) -> None:
+    path = repository / CLASSIFIER / "config.pbtxt"
+    before = path.read_text()
+    write_engine_names(repository, CLASSIFIER, {"9.0": "model_sm90.plan"})
+    write_engine_names(repository, CLASSIFIER, {"8.6": "model_sm86.plan", "9.0": "other.plan"})
+    assert engine_names(repository, CLASSIFIER) == {"8.6": "model_sm86.plan", "9.0": "other.plan"}
+    assert path.read_text().startswith(before)
+    assert engine_names(repository, SEGMENTER) == {}
+    forget_engines(repository)
+    assert path.read_text() == before
+
+
+def test_new_networks_leave_the_engines_of_the_old_behind(repository: Path) -> None:
+    for version in (1, 1, 2):
+        install(repository, version)
+        for name in NETWORKS:
+            assert engine_names(repository, name) == {}
+            assert not list((repository / name).rglob("*.plan"))
+            write_engine_names(repository, name, {"9.0": "model_sm90.plan"})
+            (repository / name / str(version) / "model_sm90.plan").write_text("engine")
+
+
+def test_a_skeleton_names_no_engines(repository: Path, tmp_path: Path) -> None:
+    write_engine_names(repository, SEGMENTER, {"9.0": "model_sm90.plan"})
+    (repository / SEGMENTER / "1" / "model_sm90.plan").write_text("engine")
+    (repository / SEGMENTER / "1" / "model_sm90.log").write_text("log")
+    copy_skeleton(repository, tmp_path / "copy")
+    assert engine_names(tmp_path / "copy", SEGMENTER) == {}
+    assert not list((tmp_path / "copy").rglob("model_sm90.*"))
+    copy_skeleton(bundled_skeleton(), repository)
+    assert engine_names(repository, SEGMENTER) == {"9.0": "model_sm90.plan"}
+
+
+def test_engines_need_a_manifest(repository: Path) -> None:
+    with pytest.raises(ModelError, match="is not a manifest"):
+        write_engine_manifest(repository, "sm90", {SEGMENTER: {}})
+    (repository / "manifest.json").write_text("{}")
+    with pytest.raises(ModelError, match="is not a manifest"):
+        write_engine_manifest(repository, "sm90", {SEGMENTER: {}})
+
+
+def test_an_engine_cannot_be_named_in_what_is_no_configuration(repository: Path) -> None:
+    path = repository / SEGMENTER / "config.pbtxt"
+    path.write_text('nme: "typo"\n')
+    with pytest.raises(ModelError, match="is not a model configuration"):
+        write_engine_names(repository, SEGMENTER, {"9.0": "model_sm90.plan"})
+    assert path.read_text() == 'nme: "typo"\n'

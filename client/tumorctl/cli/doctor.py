@@ -82,6 +82,7 @@ def doctor(
         _check("networks", _networks),
         _check("local engine", _local_engine),
         _check("embedded server", _embedded_server),
+        _check("TensorRT", _tensorrt),
     ]
     if url is not None:
         findings += _servers(url, connection)
@@ -178,6 +179,17 @@ def _certificate(address: Address, credentials: Credentials) -> str:
         f"{found.subject}, issued by {found.issuer}, valid until {found.expires:%Y-%m-%d}, {left} days left{soon} "
         f"({found.protocol}{'' if fault is Fault.nothing else f'; {fault.value}'})"
     )
+
+
+def _tensorrt() -> str:
+    import importlib.metadata
+    import importlib.util
+
+    from tumorctl.errors import MissingExtra
+
+    if importlib.util.find_spec("tensorrt") is None:
+        raise MissingExtra("tensorrt", "building engines for a GPU server, and nothing else,")
+    return f"version {importlib.metadata.version('tensorrt')}; engines are built with `tumorctl export tensorrt`"
 
 
 def _server(address: Address, credentials: Credentials, connection: ConnectionOptions) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -21,6 +22,9 @@ def test_all_is_well(triton: TritonServer) -> None:
     done = doctor("--url", triton.grpc_url, "--json")
     assert done.returncode == 0, done.stderr
     findings = {finding["check"]: finding for finding in json.loads(done.stdout)}
+    builds_engines = findings.pop("TensorRT")
+    assert builds_engines["ok"] is (importlib.util.find_spec("tensorrt") is not None)
+    assert "engines" in builds_engines["detail"]
     assert {name: finding["ok"] for name, finding in findings.items()} == {
         "networks": True,
         "local engine": True,
