@@ -191,6 +191,7 @@ def test_a_run_is_not_resumed_under_a_schedule_of_another_length(
         ({"fold": 3}, "folds 0 to 2"),
         ({"validate_every": 0}, "at least 1"),
         ({"task": TaskOptions(augment=AugmentOptions(crop=100))}, "multiple of 32"),
+        ({"task": TaskOptions(optimizer=OptimizerOptions(frozen_epochs=1)), "devices": 2}, "one process only"),
         ({"network": "detector"}, "no network 'detector'"),
         ({"task": TaskOptions(network=NetworkOptions(depth=20))}, "no ResNet-20"),
     ],
@@ -265,6 +266,42 @@ def test_the_shipped_networks_do_not_start_a_run_that_their_patients_validate(ma
     )
     with pytest.raises(InvalidInput, match="have learned from"):
         train(options, made_patients, split)
+
+
+@pytest.mark.parametrize("network", ["classifier", "segmenter"])
+def test_a_frozen_encoder_keeps_its_weights_and_then_learns(
+    network: str, made_patients: Path, made_split: Split, tmp_path: Path, one_thread: None
+) -> None:
+    def moved(frozen_epochs: int) -> tuple[float, float]:
+        """How far the encoder and the rest have come from their start in an epoch at a steady rate."""
+        options = RunOptions(
+            network,
+            tmp_path / f"{network}-{frozen_epochs}",
+            task=TaskOptions(
+                optimizer=OptimizerOptions(one_cycle=False, frozen_epochs=frozen_epochs),
+                augment=AugmentOptions(crop=64),
+            ),
+            loader=LoaderOptions(batch_size=4),
+            fold=None,
+            epochs=1,
+            average=0,
+        )
+        lightning.seed_everything(0, verbose=False)
+        start = TASKS[network](options.task)
+        end = load_task(train(options, made_patients, made_split))
+        encoder = {id(parameter) for parameter in end.encoder_parameters()}
+        far = [0.0, 0.0]
+        for now, before in zip(end.network.parameters(), start.network.parameters(), strict=True):
+            place = int(id(now) not in encoder)
+            far[place] = max(far[place], float((now - before).detach().abs().max()))
+        return far[0], far[1]
+
+    encoder, rest = moved(1)
+    assert encoder == 0
+    assert rest > 0
+    encoder, rest = moved(0)
+    assert encoder > 0
+    assert rest > 0
 
 
 def test_a_compiled_run_keeps_the_plain_network(

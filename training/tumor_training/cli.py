@@ -165,6 +165,9 @@ def train(
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Slices in a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest, of the one-cycle schedule.")] = 1e-3,
+    frozen_epochs: Annotated[
+        int, typer.Option(min=0, help="Epochs at the start in which the encoder's weights stay as they are.")
+    ] = 0,
     negative_share: Annotated[
         float | None,
         typer.Option(help="Slices without tumour seen in an epoch: classifier 1, segmenter 0.33 by default."),
@@ -211,7 +214,7 @@ def train(
         output=output,
         task=TaskOptions(
             network=NetworkOptions(depth=depth, weights=weights),
-            optimizer=OptimizerOptions(learning_rate=learning_rate),
+            optimizer=OptimizerOptions(learning_rate=learning_rate, frozen_epochs=frozen_epochs),
             augment=AugmentOptions(crop=crop),
             slice_dice=slice_dice,
             seed=seed,

@@ -43,6 +43,7 @@ class RunOptions:
         validate_every: epochs between looks at the validation patients; only then can a checkpoint become the best.
         precision: Lightning's name, such as ``bf16-mixed`` or ``32-true``; ``auto`` is bf16-mixed where the GPU or the
             processor computes in bfloat16 natively, else 32-true: emulated, it is many times slower.
+        channels_last: whether the channels of a pixel lie together in memory.
         compiled: train through torch.compile, which takes a minute or two before the first step.
         average: decay of the exponential moving average of the weights, which is what is validated and kept; 0 for
             none.
@@ -59,6 +60,7 @@ class RunOptions:
     epochs: int = 20
     validate_every: int = 1
     precision: str = "auto"
+    channels_last: bool = True
     compiled: bool = False
     average: float = 0.99
     devices: int = 1
@@ -85,6 +87,8 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         or not 0 < options.loader.negative_share <= 1
     ):
         raise InvalidInput("epochs and batch size are at least 1, the share of negatives is in (0, 1]")
+    if options.task.optimizer.frozen_epochs and options.devices * options.nodes > 1:
+        raise InvalidInput("the encoder can be frozen in runs of one process only")
     if options.task.augment.crop % 32:
         raise InvalidInput(f"crop {options.task.augment.crop}: must be a multiple of 32 pixels, or 0")
     lightning.seed_everything(options.task.seed, workers=True, verbose=False)
@@ -96,7 +100,8 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
         raise InvalidInput(f"{len(module.sampler)} training slices do not fill a batch of every process")
     task = _task(options, validation)
-    task.network.to(memory_format=torch.channels_last)
+    if options.channels_last:
+        task.use_channels_last()
     if options.compiled:
         task.compile_network()
     # Whole checkpoints: of weights alone, Lightning would store the last ones and not their moving average.

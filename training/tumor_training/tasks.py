@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -49,10 +49,14 @@ class OptimizerOptions:
     Attributes:
         learning_rate: the highest, reached after a quarter of the run.
         weight_decay: AdamW's.
+        one_cycle: whether the rate rises and falls over the run; else it stays where it is.
+        frozen_epochs: epochs at the start in which the encoder's weights stay as they are; its norms keep adapting.
     """
 
     learning_rate: float = 1e-3
     weight_decay: float = 1e-2
+    one_cycle: bool = True
+    frozen_epochs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Task(lightning.LightningModule):
         self.options = options
         self.save_hyperparameters({"task": type(self).__name__, "options": options.to_dict()})
         self._random = torch.Generator()
+        self.channels_last = False
         self._compiled: Callable[[Tensor], Tensor] | None = None
 
     def start_from_shipped(self) -> None:
@@ -108,14 +113,26 @@ class Task(lightning.LightningModule):
         if self.options.network.weights == SHIPPED:
             load_folded(self.network, read_shipped(self.served_name))
 
+    def use_channels_last(self) -> None:
+        """Keep the channels of a pixel together in memory, as convolutions on GPUs and in bfloat16 like it."""
+        self.channels_last = True
+        self.network.to(memory_format=torch.channels_last)
+
     def compile_network(self) -> None:
         """Train through torch.compile; what is validated and kept is the network itself."""
         self._compiled = torch.compile(self.network)
 
     def on_train_epoch_start(self) -> None:
-        """Fix the norms where they came folded; Lightning keeps each module's mode from there on."""
+        """Fix the norms where they came folded, and the encoder for its first epochs; Lightning keeps both so."""
         if self.options.network.weights == SHIPPED:
             freeze_batch_norms(self.network)
+        if self.options.optimizer.frozen_epochs:
+            for parameter in self.encoder_parameters():
+                parameter.requires_grad = self.current_epoch >= self.options.optimizer.frozen_epochs
+
+    @abstractmethod
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """What the network took from the ResNet that it started from."""
 
     @abstractmethod
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
@@ -123,7 +140,8 @@ class Task(lightning.LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the network for images in [0, 1], shape (batch, 3, row, column)."""
-        images = images.contiguous(memory_format=torch.channels_last)
+        if self.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         logits: Tensor = (self._compiled if self.training and self._compiled else self.network)(images)
         return logits
 
@@ -144,6 +162,8 @@ class Task(lightning.LightningModule):
         Raises:
             InvalidInput: the run was begun with other epochs, batches or data.
         """
+        if not self.options.optimizer.one_cycle:
+            return
         schedule = self.lr_schedulers()
         assert isinstance(schedule, torch.optim.lr_scheduler.OneCycleLR)
         if schedule.total_steps != self._steps():
@@ -153,7 +173,7 @@ class Task(lightning.LightningModule):
             )
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW without decay on norms and biases, one cycle over the whole run."""
+        """AdamW without decay on norms and biases, by default one cycle over the whole run."""
         decayed = [p for p in self.network.parameters() if p.ndim > 1]
         others = [p for p in self.network.parameters() if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
@@ -162,6 +182,8 @@ class Task(lightning.LightningModule):
             lr=self.options.optimizer.learning_rate,
             weight_decay=self.options.optimizer.weight_decay,
         )
+        if not self.options.optimizer.one_cycle:
+            return optimizer
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             max_lr=self.options.optimizer.learning_rate,
@@ -187,6 +209,10 @@ class ClassifierTask(Task):
         self.network = TumorClassifier(options.network.depth, options.network.resnet_weights)
         self.start_from_shipped()
         self.auc = BinaryAUROC()
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """All of the ResNet but its last layer."""
+        return (p for name, p in self.network.backbone.named_parameters() if not name.startswith("fc."))
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Binary cross-entropy against "any tumour left after augmentation"."""
@@ -215,6 +241,11 @@ class SegmenterTask(Task):
         self.network = TumorSegmenter(options.network.depth, options.network.resnet_weights)
         self.start_from_shipped()
         self.dice = PatientDice(patients)
+
+    def encoder_parameters(self) -> Iterator[nn.Parameter]:
+        """The contracting path and the bottleneck."""
+        parts = (self.network.stem, self.network.contract, self.network.bottleneck)
+        return (parameter for part in parts for parameter in part.parameters())
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Dice plus cross-entropy."""
