@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from tumorctl.errors import MaskMismatch
+from tumorctl.extras import needs_extra
 from tumorctl.types import EngineInfo
 
 if TYPE_CHECKING:
@@ -15,6 +19,8 @@ if TYPE_CHECKING:
     import pydicom
 
     from tumorctl.core.geometry import Grid, Volume
+    from tumorctl.core.measurements import Measurements
+    from tumorctl.outputs.measured import Frame
 
 
 class SeriesRole(str, Enum):
@@ -94,6 +100,9 @@ class StudyPrediction:
         flair_frames: index of the frame of each of the mask's slices in a multi-frame object; empty for classic
             instances and other input.
         timings_s: seconds that each step took.
+
+    Raises:
+        MaskMismatch: the mask is not on the grid, or the FLAIR is on another.
     """
 
     study: str
@@ -111,6 +120,16 @@ class StudyPrediction:
     flair_instances: tuple[pydicom.Dataset, ...] = ()
     flair_frames: tuple[int, ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    _measured: list[Measurements] = field(default_factory=list, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.mask.shape != self.grid.shape or self.mask.dtype != bool:
+            raise MaskMismatch(f"a {self.mask.dtype} mask of shape {self.mask.shape} on a grid of {self.grid.shape}")
+        if not self.flair.grid.is_close(self.grid):
+            raise MaskMismatch("the FLAIR and the mask are on different grids")
+        mask = self.mask.view()
+        mask.setflags(write=False)
+        object.__setattr__(self, "mask", mask)
 
     @property
     def has_tumor(self) -> bool:
@@ -120,3 +139,113 @@ class StudyPrediction:
     def choice(self, role: SeriesRole) -> SeriesChoice:
         """What was chosen for a role."""
         return next(choice for choice in self.series if choice.role is role)
+
+    @property
+    def frame(self) -> Frame:
+        """The frame that the study's own format speaks: LPS for DICOM, RAS for NIfTI."""
+        from tumorctl.outputs.measured import Frame
+
+        return Frame.lps if self.flair_instances else Frame.ras
+
+    @property
+    def measurements(self) -> Measurements:
+        """What is measured on the mask, computed when first asked for.
+
+        Raises:
+            MissingExtra: the clinical part is not installed.
+        """
+        if not self._measured:
+            with needs_extra("clinical", "measuring"):
+                from tumorctl.core.measurements import measure
+                from tumorctl.core.midline import estimate_midline
+
+                self._measured.append(measure(self.mask, self.grid, estimate_midline(self.flair)))
+        return self._measured[0]
+
+    def to_nifti(self, path: str | os.PathLike[str]) -> None:
+        """Write the mask as NIfTI on the FLAIR's grid: uint8, 1 inside the tumour.
+
+        Args:
+            path: ends in ``.nii`` or ``.nii.gz``; written whole or not at all.
+
+        Raises:
+            OutputError: it could not be written.
+            MissingExtra: the clinical part is not installed.
+        """
+        with needs_extra("clinical", "writing NIfTI"):
+            from tumorctl.outputs.nifti import write_mask
+        write_mask(Path(path), self.mask, self.grid)
+
+    def to_dicom_seg(self) -> pydicom.Dataset:
+        """The outline as a DICOM Segmentation that refers to the FLAIR's instances; ``save_as`` writes it.
+
+        Raises:
+            NoDicomSource: the study was not read from DICOM.
+            MissingDicomTag: the FLAIR lacks an attribute that the object needs.
+            MaskMismatch: the mask does not lie where the FLAIR's instances are.
+            OutputError: nothing was outlined, or the FLAIR's header does not allow it.
+            MissingExtra: the clinical part is not installed.
+        """
+        with needs_extra("clinical", "writing DICOM"):
+            from tumorctl.outputs.dicom.seg import segmentation
+        return segmentation(self)
+
+    def to_dicom_sr(self) -> pydicom.Dataset:
+        """The measurements as a DICOM structured report (TID 1500), also of a study without tumour.
+
+        Raises:
+            NoDicomSource: the study was not read from DICOM.
+            MissingDicomTag: the FLAIR lacks an attribute that the object needs.
+            MaskMismatch: the mask does not lie where the FLAIR's instances are.
+            OutputError: the FLAIR's header does not allow it.
+            MissingExtra: the clinical part is not installed.
+        """
+        with needs_extra("clinical", "writing DICOM"):
+            from tumorctl.outputs.dicom.sr import structured_report
+        return structured_report(self, self.measurements)
+
+    def to_dicom_sc(self) -> pydicom.Dataset:
+        """The FLAIR's slices with the outline drawn on them as a DICOM secondary capture.
+
+        Raises:
+            NoDicomSource: the study was not read from DICOM.
+            MissingDicomTag: the FLAIR lacks an attribute that the object needs.
+            MaskMismatch: the mask does not lie where the FLAIR's instances are.
+            OutputError: nothing was outlined, or the FLAIR's header does not allow it.
+            MissingExtra: the clinical part is not installed.
+        """
+        with needs_extra("clinical", "writing DICOM"):
+            from tumorctl.outputs.dicom.sc import secondary_capture
+        return secondary_capture(self, self.measurements)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the images, JSON-safe and without patient data; names carry units and frames.
+
+        Raises:
+            MissingExtra: the clinical part is not installed.
+        """
+        from tumorctl import __version__
+        from tumorctl.outputs.measured import measurements_as_dict
+
+        return {
+            "tumorctl": __version__,
+            "notice": "Research use only. Not a medical device.",
+            "study": self.study,
+            "tumor": self.has_tumor,
+            "tumor_probability": self.tumor_probability,
+            "measurements": measurements_as_dict(self.measurements, self.frame),
+            "grid": {
+                "shape": list(self.grid.shape),
+                "axes": ["slice", "row", "column"],
+                "spacing_mm": list(self.grid.spacing_mm),
+                "affine_ras": self.grid.affine_ras.tolist(),
+            },
+            "slice_probabilities": list(self.slice_probabilities),
+            "slice_segmented": list(self.slice_segmented),
+            "series": [{**asdict(choice), "role": choice.role.value} for choice in self.series],
+            "warnings": list(self.warnings),
+            "registration": [{**asdict(report), "role": report.role.value} for report in self.registration],
+            "engine": asdict(self.engine),
+            "gate_threshold": self.gate_threshold,
+            "timings_s": dict(self.timings_s),
+        }
