@@ -73,11 +73,11 @@ def test_the_summary_says_all_but_who_it_is(tmp_path: Path) -> None:
 
 def test_what_cannot_be_made_keeps_nothing_else_back(tmp_path: Path) -> None:
     prediction = predicted(SMALL)
-    for instance in prediction.flair_instances:
-        del instance.PixelSpacing
+    del prediction.flair_instances[4].PixelSpacing
     written = write_study(tmp_path, prediction)
-    assert [problem.split(":")[0] for problem in written.problems] == ["seg.dcm"]
-    assert "studies/head/sr.dcm" in written.files
+    assert [problem.split(":")[0] for problem in written.problems] == ["seg.dcm", "sr.dcm", "overlay.dcm"]
+    assert "PixelSpacing" in written.problems[0]
+    assert written.files == ("studies/head/mask.nii.gz", "studies/head/measurements.json")
     assert names(tmp_path) == sorted(written.files)
 
 

@@ -16,6 +16,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from tumorctl import __version__
+from tumorctl.core.geometry import points_lps_of_ras
 from tumorctl.errors import MaskMismatch, MissingDicomTag, NoDicomSource, OutputError
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ _IDENTIFYING: Final = (
 )
 _UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
 _SAME_FOR_ALL: Final = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_PLANE: Final = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+}
+"""What says where a slice lies, and the functional group that says it in a multi-frame object."""
+_LENGTH: Final = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
 _PLACE_MM: Final = 0.05
 """Written positions are rounded; a slice further off than this is another slice."""
 
@@ -87,9 +95,10 @@ def source_of(prediction: StudyPrediction) -> Source:
     expected = (len(frames) or len(instances), int(instances[0].Rows), int(instances[0].Columns))
     if prediction.mask.shape != expected or prediction.grid.shape != expected:
         raise MaskMismatch(f"a mask of shape {prediction.mask.shape} for a FLAIR of shape {expected}")
-    placed = _corners_lps(instances, frames)
-    starts = prediction.grid.to_world_ras([(index, 0, 0) for index in range(expected[0])]) * (-1.0, -1.0, 1.0)
-    if np.abs(placed - starts).max() > _PLACE_MM:
+    corners = [(0, 0), (0, expected[2] - 1), (expected[1] - 1, 0)]
+    indices = [[(index, row, column) for row, column in corners] for index in range(expected[0])]
+    wanted = points_lps_of_ras(prediction.grid.to_world_ras(indices))
+    if np.abs(_places_lps(instances, frames, corners) - wanted).max() > _PLACE_MM:
         raise MaskMismatch("the mask's slices do not lie where the FLAIR's instances are")
     return Source(
         headers=tuple(_blank(instance) for instance in instances),
@@ -148,16 +157,53 @@ def making(what: str) -> Iterator[None]:
         ) from error
 
 
-def _corners_lps(instances: tuple[Dataset, ...], frames: tuple[int, ...]) -> npt.NDArray[np.float64]:
-    """Where the first voxel of each slice lies, LPS mm, float64, shape (slice, 3)."""
+def _places_lps(
+    instances: tuple[Dataset, ...], frames: tuple[int, ...], pixels: list[tuple[int, int]]
+) -> npt.NDArray[np.float64]:
+    """Where pixels (row, column) of each slice lie by the instances' own word.
+
+    Returns:
+        LPS mm, float64, shape (slice, pixel, 3).
+    """
+    planes = [_Plane.of_frame(instances[0], frame) for frame in frames] or [_Plane.of(each) for each in instances]
+    return np.stack([plane.places(pixels) for plane in planes])
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Where a slice lies, as DICOM says it: LPS mm."""
+
+    position: npt.NDArray[np.float64]
+    orientation: npt.NDArray[np.float64]
+    spacing_mm: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, instance: Dataset) -> _Plane:
+        return cls(*(_numbers(instance, keyword) for keyword in _PLANE))
+
+    @classmethod
+    def of_frame(cls, instance: Dataset, frame: int) -> _Plane:
+        try:
+            groups = (instance.PerFrameFunctionalGroupsSequence[frame], instance.SharedFunctionalGroupsSequence[0])
+        except (AttributeError, IndexError) as error:
+            raise MissingDicomTag("the FLAIR is a multi-frame object without its frames' places") from error
+        found = []
+        for keyword, sequence in _PLANE.items():
+            # What holds for all frames stands in the shared group, the rest in the frame's own.
+            macro = next((group[sequence].value[0] for group in groups if group.get(sequence)), Dataset())
+            found.append(_numbers(macro, keyword))
+        return cls(*found)
+
+    def places(self, pixels: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
+        steps = self.orientation.reshape(2, 3)[::-1] * self.spacing_mm[:, np.newaxis]
+        return np.asarray(self.position + np.asarray(pixels) @ steps)
+
+
+def _numbers(dataset: Dataset, keyword: str) -> npt.NDArray[np.float64]:
     try:
-        places: list[Dataset] = list(instances)
-        if frames:
-            groups = instances[0].PerFrameFunctionalGroupsSequence
-            places = [groups[frame].PlanePositionSequence[0] for frame in frames]
-        return np.array([place.ImagePositionPatient for place in places], np.float64).reshape(-1, 3)
-    except (AttributeError, IndexError, TypeError, ValueError) as error:
-        raise MissingDicomTag("the FLAIR has a slice without ImagePositionPatient: DICOM results need it") from error
+        return np.array(dataset[keyword].value, np.float64).reshape(_LENGTH[keyword])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingDicomTag(f"the FLAIR has a slice without {keyword}: DICOM results need it") from error
 
 
 def _blank(instance: Dataset) -> Dataset:

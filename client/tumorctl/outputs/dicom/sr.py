@@ -46,8 +46,10 @@ def structured_report(prediction: StudyPrediction, measurements: Measurements) -
             imaging_measurements=[group],
         )
         for text in (codes.COMMENT, *prediction.warnings):
+            # The report speaks the scan's character set, which may know no more than ASCII.
+            plain = text.encode("ascii", "replace").decode()
             report[0].ContentSequence.append(
-                hsr.TextContentItem(codes.COMMENT_NAME, text, hsr.RelationshipTypeValues.CONTAINS)
+                hsr.TextContentItem(codes.COMMENT_NAME, plain, hsr.RelationshipTypeValues.CONTAINS)
             )
         evidence = [*source.headers, *([_segmentation_of(prediction, source)] if prediction.has_tumor else [])]
         made = hsr.Comprehensive3DSR(

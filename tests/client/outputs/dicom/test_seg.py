@@ -172,32 +172,43 @@ def test_a_missing_attribute_is_named(keyword: str) -> None:
         prediction.to_dicom_seg()
 
 
-def test_a_missing_position_is_named() -> None:
+@pytest.mark.parametrize("keyword", ["ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"])
+def test_a_missing_place_is_named(keyword: str) -> None:
     prediction = predicted(SMALL)
-    del prediction.flair_instances[3].ImagePositionPatient
-    with pytest.raises(MissingDicomTag, match="ImagePositionPatient"):
+    del prediction.flair_instances[3][keyword]
+    with pytest.raises(MissingDicomTag, match=keyword):
         prediction.to_dicom_seg()
 
 
-def test_optional_and_odd_attributes_of_the_patient_do_not_matter(tmp_path: Path) -> None:
-    prediction = predicted(SMALL)
-    for instance in prediction.flair_instances:
-        del instance.AccessionNumber, instance.StudyID, instance.PatientBirthDate
-        with pytest.warns(UserWarning, match="Invalid value"):
-            instance.add_new("PatientSex", "CS", "unknown")
-    seg = prediction.to_dicom_seg()
-    assert seg.PatientSex == "unknown"
-    assert seg.PatientID == "PHANTOM-1"
-    assert not seg.AccessionNumber
+def test_odd_attributes_of_the_patient_are_copied_and_do_no_harm(tmp_path: Path) -> None:
+    instances = SMALL.instances(Sequence.flair)
+    odd = {"PatientSex": "not said", "PatientBirthDate": "1970", "PatientAge": "54"}
+    for number, instance in enumerate(instances):
+        del instance.AccessionNumber, instance.StudyID, instance.SpecificCharacterSet
+        instance.PatientName = "Phantom^Test"
+        for keyword, value in odd.items():
+            element = instance.data_element(keyword) or pytest.fail(keyword)
+            element._value = value  # as scanners write it: no library would
+        instance.save_as(tmp_path / f"{number:02}.dcm", enforce_file_format=True)
+    read = tuple(pydicom.dcmread(file) for file in sorted(tmp_path.glob("*.dcm")))
+    prediction = predicted(SMALL, flair_instances=read, warnings=("slices of 5 mm \u2013 thick",))
+    for made in (prediction.to_dicom_seg(), prediction.to_dicom_sr(), prediction.to_dicom_sc()):
+        made.save_as(tmp_path / "made", enforce_file_format=True)
+        back = pydicom.dcmread(tmp_path / "made")
+        assert back.PatientID == "PHANTOM-1"
+        assert not back.AccessionNumber
+        for keyword, value in odd.items():
+            assert back.get_item(keyword).value.rstrip() == value.encode()
 
 
 def test_an_odd_header_is_an_error_without_its_values() -> None:
     prediction = predicted(SMALL)
     for instance in prediction.flair_instances:
-        del instance.PixelSpacing
-    with pytest.raises(OutputError, match="something unexpected") as caught:
-        prediction.to_dicom_seg()
-    assert "PHANTOM" not in str(caught.value)
+        instance.SpecificCharacterSet = "PHANTOM_SET"
+    for make in (prediction.to_dicom_seg, prediction.to_dicom_sr, prediction.to_dicom_sc):
+        with pytest.raises(OutputError, match="something unexpected") as caught:
+            make()
+        assert "PHANTOM" not in str(caught.value)
 
 
 def test_instances_that_are_not_the_masks_slices_are_refused() -> None:
@@ -207,6 +218,12 @@ def test_instances_that_are_not_the_masks_slices_are_refused() -> None:
         predicted(phantom, flair_instances=tuple(instances[1:])).to_dicom_seg()
     with pytest.raises(MaskMismatch, match="do not lie"):
         predicted(phantom, flair_instances=tuple(reversed(instances))).to_dicom_seg()
+    turned = phantom.instances(Sequence.flair)
+    for instance in turned:
+        orientation = list(instance.ImageOrientationPatient)
+        instance.ImageOrientationPatient = [*orientation[3:], *orientation[:3]]
+    with pytest.raises(MaskMismatch, match="do not lie"):
+        predicted(phantom, flair_instances=tuple(turned)).to_dicom_seg()
     instances[2].FrameOfReferenceUID = "1.2.3"
     with pytest.raises(MaskMismatch, match="FrameOfReferenceUID"):
         predicted(phantom, flair_instances=tuple(instances)).to_dicom_seg()
