@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tumorctl.client import TumorClient
+    from tumorctl.core.measurements import Diameters, Laterality, Measurements
     from tumorctl.engines.base import BatchAnswer, Engine
     from tumorctl.errors import (
         DamagedModel,
@@ -45,6 +46,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "tumorctl.client": ("TumorClient",),
+    "tumorctl.core.measurements": ("Diameters", "Laterality", "Measurements"),
     "tumorctl.engines.base": ("BatchAnswer", "Engine"),
     "tumorctl.errors": (
         "DamagedModel",
@@ -76,12 +78,15 @@ __all__ = [
     "ClientOptions",
     "DamagedModel",
     "DeadlineExceeded",
+    "Diameters",
     "Engine",
     "EngineError",
     "EngineInfo",
     "InvalidInput",
     "InvalidOption",
+    "Laterality",
     "MaskMismatch",
+    "Measurements",
     "MissingDicomTag",
     "MissingExtra",
     "ModelError",

@@ -21,7 +21,7 @@ _LONGEST = (255, 214, 10)
 _PERPENDICULAR = (64, 200, 255)
 _TEXT = (255, 255, 255)
 _SHADOW = (0, 0, 0)
-_SMALLEST_SIDE = 384
+_SMALLEST_SIDE = 200
 """Smaller slices are enlarged by a whole number, so that the text on them can be read."""
 _WINDOW_PERCENTILES = (1.0, 99.8)
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
