@@ -65,9 +65,13 @@ def test_the_lesion_comes_back_where_it_was(plane: Plane, against_normal: bool, 
     assert seg.FrameOfReferenceUID == prediction.flair_instances[0].FrameOfReferenceUID
 
 
-def test_an_independent_reader_finds_the_lesion_in_the_scan(tmp_path: Path) -> None:
+@pytest.mark.parametrize("against_normal", [False, True])
+@pytest.mark.parametrize("plane", list(Plane))
+def test_an_independent_reader_finds_the_lesion_in_the_shuffled_scan(
+    plane: Plane, against_normal: bool, tmp_path: Path
+) -> None:
     sitk = pytest.importorskip("SimpleITK")
-    phantom = Phantom(tilt_deg=TILTED, against_normal=True)
+    phantom = Phantom(plane=plane, tilt_deg=TILTED, against_normal=against_normal)
     folder = phantom.write(tmp_path / "study", sequences=(Sequence.flair,), seed=3)
     files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder))
     image = sitk.ReadImage(files)
