@@ -6,6 +6,8 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clinical_phantoms import Phantom, Plane, Sequence
 from predictions import predicted
@@ -38,6 +40,31 @@ def test_the_lesion_comes_back_where_it_was(plane: Plane, against_normal: bool, 
     assert image.header.get_intent()[0] == "label"
     assert image.header.get_xyzt_units()[0] == "mm"
     assert b"RESEARCH USE ONLY" in image.header["descrip"].item()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(2, 6), st.integers(2, 7)),
+    tilt_deg=st.tuples(*[st.floats(-180, 180)] * 3),
+    spacing_mm=st.tuples(*[st.floats(0.2, 8)] * 3),
+    center_lps=st.tuples(*[st.floats(-200, 200)] * 3),
+    seed=st.integers(0, 99),
+)
+def test_every_voxel_of_any_grid_comes_back_in_place(
+    shape: tuple[int, int, int],
+    tilt_deg: tuple[float, float, float],
+    spacing_mm: tuple[float, float, float],
+    center_lps: tuple[float, float, float],
+    seed: int,
+) -> None:
+    grid = Phantom(tilt_deg=tilt_deg, shape=shape, spacing_mm=spacing_mm, field_center_lps=center_lps).grid
+    mask = np.random.default_rng(seed).random(shape) < 0.4
+    image = nibabel.Nifti1Image.from_bytes(encode_mask(mask, grid))
+    points_ras = nibabel.affines.apply_affine(image.affine, np.argwhere(np.asarray(image.dataobj)))
+    indices = grid.to_index(points_ras.reshape(-1, 3))
+    assert np.abs(indices - indices.round()).max(initial=0) < 0.01
+    assert len(points_ras) == mask.sum()
+    assert set(map(tuple, indices.round().astype(int))) == set(map(tuple, np.argwhere(mask)))
 
 
 def test_the_same_mask_gives_the_same_bytes(tmp_path: Path) -> None:
