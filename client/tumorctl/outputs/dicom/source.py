@@ -119,7 +119,7 @@ def result_uid(prediction: StudyPrediction, *what: str) -> str:
     """
     settings = json.dumps([__version__, *algorithm_parameters(prediction).items()])
     answer = hashlib.sha256(np.packbits(prediction.mask).tobytes())
-    answer.update(f"{prediction.mask.shape} {prediction.tumor_probability:.6f}".encode())
+    answer.update(f"{prediction.mask.shape} {prediction.tumor_probability:.6f} {prediction.warnings}".encode())
     instances = sorted(str(instance.SOPInstanceUID) for instance in prediction.flair_instances)
     return str(generate_uid(entropy_srcs=[*what, *instances, settings, answer.hexdigest()]))
 

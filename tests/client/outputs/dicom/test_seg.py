@@ -128,6 +128,7 @@ def test_uids_follow_from_input_networks_settings_and_answer() -> None:
         predicted(phantom, gate_threshold=0.06),
         predicted(phantom, mask=smaller),
         predicted(phantom, tumor_probability=0.92),
+        predicted(phantom, warnings=()),
         predicted(phantom, engine=replace(ENGINE, model_digests={"tumor_segmenter": "ef" * 32})),
         predicted(phantom, engine=replace(ENGINE, mask_threshold=0.4)),
         predicted(phantom, engine=replace(ENGINE, target="bf16")),
