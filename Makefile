@@ -12,6 +12,7 @@ demo: $(VENV)/.demo  ## predict the made-up brains in samples/ with the local en
 	@echo "Look at results/demo/overlays and results/demo/predictions.csv"
 
 test: $(VENV)/.all $(VENV)/.tools  ## the tests
+	tests/install_debian.sh
 	$(BIN)/python -m pytest
 
 check: $(VENV)/.all $(VENV)/.tools  ## formatting, lint, types, import rules, tests
@@ -20,6 +21,7 @@ check: $(VENV)/.all $(VENV)/.tools  ## formatting, lint, types, import rules, te
 	$(BIN)/mypy $(CHECKED)
 	$(BIN)/mypy model_repository/segmentation_gate/1/model.py
 	$(BIN)/lint-imports
+	tests/install_debian.sh
 	$(BIN)/python -m pytest
 
 gpu-acceptance: $(VENV)/.acceptance  ## on a GPU server: engines, Triton, parity, throughput; ARGS="--cpu" anywhere

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tumorctl.client import TumorClient
+    from tumorctl.core.measurements import Diameters, Laterality, Measurements
     from tumorctl.engines.base import BatchAnswer, Engine
     from tumorctl.errors import (
         AccessDenied,
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
         InsecureServer,
         InvalidInput,
         InvalidOption,
+        MaskMismatch,
+        MissingDicomTag,
         MissingExtra,
         ModelError,
+        NoDicomSource,
         OutputError,
         PortTaken,
         ServeError,
@@ -44,6 +48,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "tumorctl.client": ("TumorClient",),
+    "tumorctl.core.measurements": ("Diameters", "Laterality", "Measurements"),
     "tumorctl.engines.base": ("BatchAnswer", "Engine"),
     "tumorctl.errors": (
         "AccessDenied",
@@ -53,8 +58,11 @@ _HOME = {
         "InsecureServer",
         "InvalidInput",
         "InvalidOption",
+        "MaskMismatch",
+        "MissingDicomTag",
         "MissingExtra",
         "ModelError",
+        "NoDicomSource",
         "OutputError",
         "PortTaken",
         "ServeError",
@@ -83,14 +91,20 @@ __all__ = [
     "ConnectionOptions",
     "DamagedModel",
     "DeadlineExceeded",
+    "Diameters",
     "Engine",
     "EngineError",
     "EngineInfo",
     "InsecureServer",
     "InvalidInput",
     "InvalidOption",
+    "Laterality",
+    "MaskMismatch",
+    "Measurements",
+    "MissingDicomTag",
     "MissingExtra",
     "ModelError",
+    "NoDicomSource",
     "OutputError",
     "PortTaken",
     "Precision",

@@ -4,7 +4,10 @@
     ├── InvalidInput            an image, file or argument that cannot be used
     │   ├── UnreadableImage     a file that is damaged, empty or not an image
     │   ├── UnsupportedImage    a sound image of a kind the networks were not made for
-    │   └── InvalidOption       an option outside its range
+    │   ├── InvalidOption       an option outside its range
+    │   ├── NoDicomSource       DICOM results asked of a study that was not read from DICOM
+    │   ├── MissingDicomTag     a DICOM instance lacks what its results need
+    │   └── MaskMismatch        a mask that is not on its image's voxels
     ├── MissingExtra            an optional dependency is not installed
     ├── ModelError              the networks cannot be used
     │   └── DamagedModel        a file does not match its digest
@@ -59,6 +62,18 @@ class UnsupportedImage(InvalidInput):
 
 class InvalidOption(InvalidInput):
     """An option or argument outside its range."""
+
+
+class NoDicomSource(InvalidInput):
+    """DICOM results were asked of a study that was not read from DICOM."""
+
+
+class MissingDicomTag(InvalidInput):
+    """A DICOM instance lacks an attribute that results made from it need."""
+
+
+class MaskMismatch(InvalidInput):
+    """A mask that does not lie on the voxels of its image."""
 
 
 class MissingExtra(TumorctlError):

@@ -11,6 +11,7 @@ import tumorctl
 
 HEAVY = (
     "grpc",
+    "highdicom",
     "nibabel",
     "numpy",
     "onnxruntime",
@@ -19,6 +20,8 @@ HEAVY = (
     "pydantic",
     "pydicom",
     "rich.console",
+    "scipy",
+    "SimpleITK",
     "torch",
     "tritonclient",
 )

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from tumorctl.errors import OutputError
 from tumorctl.outputs.files import Table, write_whole
+from tumorctl.outputs.measured import MEASUREMENT_COLUMNS, UNMEASURED
+from tumorctl.outputs.studies import forget_study
 
 PREDICTIONS_FILE = "predictions.csv"
 STUDIES_FILE = "studies.csv"
@@ -29,7 +31,16 @@ PREDICTION_COLUMNS = (
     "mask",
     "error",
 )
-STUDY_COLUMNS = ("study", "slices", "tumor_slices", "tumor_probability", "tumor", "largest_area_px", "error")
+STUDY_COLUMNS = (
+    "study",
+    "slices",
+    "tumor_slices",
+    "tumor_probability",
+    "tumor",
+    "largest_area_px",
+    "error",
+    *MEASUREMENT_COLUMNS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +86,10 @@ class SliceRow:
 
 @dataclass(slots=True)
 class StudyRow:
-    """One study's row, made up from its slices' rows as they come."""
+    """One study's row, made up from its slices' rows as they come.
+
+    ``measured`` holds the cells of the measurements, which need millimetres: empty for folders of slices.
+    """
 
     study: str
     slices: int = 0
@@ -85,6 +99,7 @@ class StudyRow:
     tumor_probability: float | None = None
     largest_area_px: int = 0
     errors: list[str] = field(default_factory=list)
+    measured: tuple[str, ...] = UNMEASURED
 
     def add(self, row: SliceRow) -> None:
         """Take a slice in."""
@@ -124,6 +139,7 @@ class StudyRow:
             _text(self.tumor),
             _text(self.largest_area_px if self.answered else None),
             self.error,
+            *self.measured,
         )
 
 
@@ -191,6 +207,8 @@ def forget_earlier_run(folder: Path) -> None:
             for parent in path.relative_to(folder).parents:
                 with contextlib.suppress(OSError):
                     (folder / parent).rmdir() if parent.parts else None
+    for study in _studies_of_earlier_run(folder / STUDIES_FILE):
+        forget_study(folder, study)
     for name in (PREDICTIONS_FILE, STUDIES_FILE, RUN_FILE):
         (folder / name).unlink(missing_ok=True)
 
@@ -209,6 +227,17 @@ def _masks_of_earlier_run(table: Path) -> Iterable[str]:
             f"{table} is not a table of tumorctl and would be overwritten: choose another folder"
         ) from error
     return [name for name in names if PurePosixPath(name).parts[0] == MASKS and ".." not in PurePosixPath(name).parts]
+
+
+def _studies_of_earlier_run(table: Path) -> Iterable[str]:
+    try:
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if tuple(rows.fieldnames or ())[:1] != STUDY_COLUMNS[:1]:
+                return []
+            return [row["study"] for row in rows]
+    except (FileNotFoundError, UnicodeDecodeError):
+        return []
 
 
 def _text(value: bool | int | float | None) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tumorctl.outputs.measured import MEASUREMENT_COLUMNS
 from tumorctl.serving.triton import TritonServer
 
 ROOT = Path(__file__).parents[3]
@@ -84,7 +85,9 @@ def test_studies_table(results: Path) -> None:
         "tumor",
         "largest_area_px",
         "error",
+        *MEASUREMENT_COLUMNS,
     ]
+    assert {healthy[column] for column in MEASUREMENT_COLUMNS} == {""}  # slices have no millimetres
     assert (healthy["study"], healthy["slices"], healthy["tumor_slices"]) == ("phantom-healthy", "7", "0")
     assert (healthy["tumor"], healthy["largest_area_px"]) == ("false", "0")
     assert (sick["study"], sick["slices"], sick["tumor_slices"], sick["tumor"]) == ("phantom-tumor", "7", "4", "true")

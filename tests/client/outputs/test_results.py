@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tumorctl.errors import OutputError
+from tumorctl.outputs.measured import UNMEASURED
 from tumorctl.outputs.results import ResultFolder, SliceRow, StudyRow, forget_earlier_run
 
 
@@ -25,23 +26,23 @@ def test_a_study_is_what_its_slices_are() -> None:
     study = StudyRow("s")
     for each in (row(1, 0.2, 0), row(2, 0.9, 40), row(3, 0.7, 90)):
         study.add(each)
-    assert study.cells() == ("s", "3", "2", "0.900000", "true", "90", "")
+    assert study.cells() == ("s", "3", "2", "0.900000", "true", "90", "", *UNMEASURED)
 
 
 def test_a_study_with_failures_says_so_and_does_not_hide_the_tumour() -> None:
     study = StudyRow("s")
     for each in (row(1, 0.9, 40), row(2, error="torn"), row(3, error="too small")):
         study.add(each)
-    assert study.cells() == ("s", "3", "1", "0.900000", "true", "40", "2 of 3 slices failed: torn")
+    assert study.cells() == ("s", "3", "1", "0.900000", "true", "40", "2 of 3 slices failed: torn", *UNMEASURED)
 
 
 def test_a_study_nobody_could_read_is_unknown_not_healthy() -> None:
     study = StudyRow("s")
     study.add(row(1, error="torn"))
-    assert study.cells() == ("s", "1", "0", "", "", "", "1 of 1 slices failed: torn")
+    assert study.cells() == ("s", "1", "0", "", "", "", "1 of 1 slices failed: torn", *UNMEASURED)
     folder = StudyRow("shut")
     folder.add(SliceRow("shut", "shut", None, error="folder cannot be listed"))
-    assert folder.cells() == ("shut", "0", "0", "", "", "", "folder cannot be listed")
+    assert folder.cells() == ("shut", "0", "0", "", "", "", "folder cannot be listed", *UNMEASURED)
 
 
 def test_forgetting_removes_only_what_was_written(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Results as DICOM objects: segmentation, structured report, secondary capture."""

@@ -1,0 +1,217 @@
+"""The FLAIR's instances as the source of derived objects: checked, and named after in the objects' UIDs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from highdicom.base import SOPClass
+from pydicom import Dataset
+from pydicom.uid import generate_uid
+
+from tumorctl import __version__
+from tumorctl.core.geometry import points_lps_of_ras
+from tumorctl.errors import MaskMismatch, MissingDicomTag, NoDicomSource, OutputError
+
+if TYPE_CHECKING:
+    from tumorctl.study import StudyPrediction
+
+Made = TypeVar("Made", bound=SOPClass)
+
+_PIXELS: Final = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+_IDENTIFYING: Final = (
+    "PatientID",
+    "PatientName",
+    "PatientBirthDate",
+    "PatientSex",
+    "AccessionNumber",
+    "StudyID",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+)
+_UIDS: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_SAME_FOR_ALL: Final = ("SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")
+_PLANE: Final = {
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "PixelSpacing": "PixelMeasuresSequence",
+}
+"""What says where a slice lies, and the functional group that says it in a multi-frame object."""
+_LENGTH: Final = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
+_PLACE_MM: Final = 0.05
+"""Written positions are rounded; a slice further off than this is another slice."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The FLAIR's series, ready to be referred to.
+
+    Attributes:
+        headers: one per instance, in the order of the mask's slices, without pixels; identifying attributes are blank,
+            so that an odd value in one of them cannot keep an object from being made.
+        original: the first instance as it was read.
+        frames: for each of the mask's slices its frame number, from 1, in a multi-frame instance; empty otherwise.
+    """
+
+    headers: tuple[Dataset, ...]
+    original: Dataset
+    frames: tuple[int, ...]
+
+    def instance(self, index: int) -> tuple[Dataset, list[int] | None]:
+        """The instance that holds a slice of the mask, and its frame number there."""
+        return (self.headers[0], [self.frames[index]]) if self.frames else (self.headers[index], None)
+
+    def complete(self, made: Made) -> Made:
+        """Copy the patient's and the study's data, unchanged, into an object made from the blank headers."""
+        made.copy_patient_and_study_information(self.original)
+        return made
+
+
+def source_of(prediction: StudyPrediction) -> Source:
+    """The FLAIR's instances.
+
+    Raises:
+        NoDicomSource: the study was not read from DICOM.
+        MissingDicomTag: an instance lacks what derived objects need.
+        MaskMismatch: the mask's slices are not where the instances are.
+    """
+    instances, frames = prediction.flair_instances, prediction.flair_frames
+    if not instances:
+        raise NoDicomSource("the study was not read from DICOM, so there is nothing that DICOM results could refer to")
+    for instance in instances:
+        for keyword in (*_UIDS, "Rows", "Columns"):
+            if not instance.get(keyword):
+                raise MissingDicomTag(f"the FLAIR has an instance without {keyword}: DICOM results need it")
+    for keyword in _SAME_FOR_ALL:
+        if len({str(instance.get(keyword)) for instance in instances}) > 1:
+            raise MaskMismatch(f"the FLAIR's instances differ in {keyword}: they are not one series")
+    expected = (len(frames) or len(instances), int(instances[0].Rows), int(instances[0].Columns))
+    if prediction.mask.shape != expected or prediction.grid.shape != expected:
+        raise MaskMismatch(f"a mask of shape {prediction.mask.shape} for a FLAIR of shape {expected}")
+    corners = [(0, 0), (0, expected[2] - 1), (expected[1] - 1, 0)]
+    indices = [[(index, row, column) for row, column in corners] for index in range(expected[0])]
+    wanted = points_lps_of_ras(prediction.grid.to_world_ras(indices))
+    if np.abs(_places_lps(instances, frames, corners) - wanted).max() > _PLACE_MM:
+        raise MaskMismatch("the mask's slices do not lie where the FLAIR's instances are")
+    return Source(
+        headers=tuple(_blank(instance) for instance in instances),
+        original=instances[0],
+        frames=tuple(frame + 1 for frame in frames),
+    )
+
+
+def result_uid(prediction: StudyPrediction, *what: str) -> str:
+    """A UID for a part of the results: the same for the same input, networks, settings and answer, else another.
+
+    The answer itself is in it, so that a receiver that keeps the old object under a known UID can never keep a
+    different outline, not even where a server does not tell which networks it runs.
+
+    Args:
+        prediction: the study's result.
+        what: names the part.
+    """
+    settings = json.dumps([__version__, *algorithm_parameters(prediction).items()])
+    answer = hashlib.sha256(np.packbits(prediction.mask).tobytes())
+    answer.update(f"{prediction.mask.shape} {prediction.tumor_probability:.6f} {prediction.warnings}".encode())
+    instances = sorted(str(instance.SOPInstanceUID) for instance in prediction.flair_instances)
+    return str(generate_uid(entropy_srcs=[*what, *instances, settings, answer.hexdigest()]))
+
+
+def device_uid(prediction: StudyPrediction) -> str:
+    """A UID for this version of the software with these networks and settings, whatever the study."""
+    return str(generate_uid(entropy_srcs=[__version__, json.dumps(list(algorithm_parameters(prediction).items()))]))
+
+
+def algorithm_parameters(prediction: StudyPrediction) -> dict[str, str]:
+    """What the networks were run with: thresholds, arithmetic and digests, as far as they are known."""
+    engine = prediction.engine
+    known = {
+        "gate_threshold": prediction.gate_threshold,
+        "mask_threshold": engine.mask_threshold,
+        "engine": f"{engine.engine} {engine.target}" if engine.engine == "local" else engine.engine,
+        **{f"{model}_version": version for model, version in sorted(engine.model_versions.items())},
+        **{f"{model}_sha256": digest for model, digest in sorted(engine.model_digests.items())},
+    }
+    return {name: str(value) for name, value in known.items() if value is not None}
+
+
+@contextmanager
+def making(what: str) -> Iterator[None]:
+    """Turn what a library says of an odd header into an error of ours, which does not repeat the header's values.
+
+    Raises:
+        OutputError: the object could not be made.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise OutputError(
+            f"no {what} can be made for this FLAIR: its header has something unexpected ({type(error).__name__})"
+        ) from error
+
+
+def _places_lps(
+    instances: tuple[Dataset, ...], frames: tuple[int, ...], pixels: list[tuple[int, int]]
+) -> npt.NDArray[np.float64]:
+    """Where pixels (row, column) of each slice lie by the instances' own word.
+
+    Returns:
+        LPS mm, float64, shape (slice, pixel, 3).
+    """
+    planes = [_Plane.of_frame(instances[0], frame) for frame in frames] or [_Plane.of(each) for each in instances]
+    return np.stack([plane.places(pixels) for plane in planes])
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """Where a slice lies, as DICOM says it: LPS mm."""
+
+    position: npt.NDArray[np.float64]
+    orientation: npt.NDArray[np.float64]
+    spacing_mm: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, instance: Dataset) -> _Plane:
+        return cls(*(_numbers(instance, keyword) for keyword in _PLANE))
+
+    @classmethod
+    def of_frame(cls, instance: Dataset, frame: int) -> _Plane:
+        try:
+            groups = (instance.PerFrameFunctionalGroupsSequence[frame], instance.SharedFunctionalGroupsSequence[0])
+        except (AttributeError, IndexError) as error:
+            raise MissingDicomTag("the FLAIR is a multi-frame object without its frames' places") from error
+        found = []
+        for keyword, sequence in _PLANE.items():
+            # What holds for all frames stands in the shared group, the rest in the frame's own.
+            macro = next((group[sequence].value[0] for group in groups if group.get(sequence)), Dataset())
+            found.append(_numbers(macro, keyword))
+        return cls(*found)
+
+    def places(self, pixels: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
+        steps = self.orientation.reshape(2, 3)[::-1] * self.spacing_mm[:, np.newaxis]
+        return np.asarray(self.position + np.asarray(pixels) @ steps)
+
+
+def _numbers(dataset: Dataset, keyword: str) -> npt.NDArray[np.float64]:
+    try:
+        return np.array(dataset[keyword].value, np.float64).reshape(_LENGTH[keyword])
+    except (KeyError, TypeError, ValueError) as error:
+        raise MissingDicomTag(f"the FLAIR has a slice without {keyword}: DICOM results need it") from error
+
+
+def _blank(instance: Dataset) -> Dataset:
+    header = Dataset()
+    for element in instance:
+        # Elements are shared with the instance, so they are left out rather than emptied.
+        if element.keyword not in _PIXELS and element.keyword not in _IDENTIFYING:
+            header.add(element)
+    for keyword in _IDENTIFYING:
+        setattr(header, keyword, "")
+    return header
