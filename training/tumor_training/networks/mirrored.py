@@ -19,6 +19,8 @@ class Mirrored(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of the same shape as the network's."""
-        plain, mirrored = self.network(torch.cat([images, images.flip(-1)])).chunk(2)
-        logits: Tensor = (plain + mirrored.flip(-1)) / 2
+        count = images.shape[0]
+        both = self.network(torch.cat([images, images.flip(-1)]))
+        # Not chunk(), which would fix the batch when the graph is exported.
+        logits: Tensor = (both[:count] + both[count:].flip(-1)) / 2
         return logits
