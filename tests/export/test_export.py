@@ -210,6 +210,8 @@ def test_networks_that_learned_from_everyone_are_calibrated_on_the_folds(
         shutil.copyfile(made_repository / path.stem / "1" / "model.onnx", path)
 
     monkeypatch.setattr(export_module, "export_onnx", copy_graph)
+    # The graphs copied hold another temperature.
+    monkeypatch.setattr(export_module, "compare_classifier", lambda *arguments: Parity(8, 0.0, 1.0))
     folds = []
     for fold in (0, 2):
         pair = []
