@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import pkgutil
 import ssl
 import stat
 from pathlib import Path
@@ -106,7 +107,7 @@ def _load(tls: TlsOptions) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     authorities = certificate = key = None
     if tls.ca_cert is None:
-        context.load_default_certs()
+        _trust_public_authorities(context)
     else:
         authorities, _ = _read(tls.ca_cert, "file of trusted authorities")
         try:
@@ -128,6 +129,16 @@ def _load(tls: TlsOptions) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
                 "PEM form"
             ) from error
     return grpc.ssl_channel_credentials(authorities, key, certificate), context
+
+
+def _trust_public_authorities(context: ssl.SSLContext) -> None:
+    """Trust those that gRPC trusts by itself, so that a look at the server finds what gRPC found."""
+    named = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    try:
+        content = Path(named).read_bytes() if named else pkgutil.get_data("grpc._cython", "_credentials/roots.pem")
+        context.load_verify_locations(cadata=(content or b"").decode("ascii"))
+    except (OSError, ValueError, ssl.SSLError):
+        context.load_default_certs()
 
 
 @functools.cache
