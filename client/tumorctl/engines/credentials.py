@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import pkgutil
 import ssl
 import stat
 from pathlib import Path
@@ -34,7 +36,6 @@ class Credentials:
 
     def __init__(self, address: Address, connection: ConnectionOptions) -> None:
         self._connection = connection
-        self._warned = False
         tls = connection.tls
         if address.tls is False and tls is not None:
             raise InvalidOption("grpc:// says no TLS, but TLS options are given: use grpcs://, or leave them out")
@@ -91,9 +92,8 @@ class Credentials:
         if path is None:
             return self._connection.token
         content, mode = _read(path, "token file")
-        if mode & stat.S_IROTH and not self._warned:
-            self._warned = True
-            logger.warning("every user of this machine can read the token file %s: chmod 600 it", os.fspath(path))
+        if mode & stat.S_IROTH:
+            _warn_of_readers("token file", os.fspath(path))
         token = content.decode("ascii", "replace").strip()
         check_token(token)
         return token
@@ -107,7 +107,7 @@ def _load(tls: TlsOptions) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     authorities = certificate = key = None
     if tls.ca_cert is None:
-        context.load_default_certs()
+        _trust_public_authorities(context)
     else:
         authorities, _ = _read(tls.ca_cert, "file of trusted authorities")
         try:
@@ -118,7 +118,7 @@ def _load(tls: TlsOptions) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
         certificate, _ = _read(tls.client_cert, "client certificate")
         key, mode = _read(tls.client_key, "client key")
         if mode & stat.S_IROTH:
-            logger.warning("every user of this machine can read the key %s: chmod 600 it", os.fspath(tls.client_key))
+            _warn_of_readers("key", os.fspath(tls.client_key))
         try:
             context.load_cert_chain(
                 Path(tls.client_cert).expanduser(), Path(tls.client_key).expanduser(), password=_no_password
@@ -129,6 +129,22 @@ def _load(tls: TlsOptions) -> tuple[grpc.ChannelCredentials, ssl.SSLContext]:
                 "PEM form"
             ) from error
     return grpc.ssl_channel_credentials(authorities, key, certificate), context
+
+
+def _trust_public_authorities(context: ssl.SSLContext) -> None:
+    """Trust those that gRPC trusts by itself, so that a look at the server finds what gRPC found."""
+    named = os.environ.get("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH")
+    try:
+        content = Path(named).read_bytes() if named else pkgutil.get_data("grpc._cython", "_credentials/roots.pem")
+        context.load_verify_locations(cadata=(content or b"").decode("ascii"))
+    except (OSError, ValueError, ssl.SSLError):
+        context.load_default_certs()
+
+
+@functools.cache
+def _warn_of_readers(what: str, path: str) -> None:
+    """Say once in this process that a secret is none."""
+    logger.warning("every user of this machine can read the %s %s: chmod 600 it", what, path)
 
 
 def _no_password() -> str:

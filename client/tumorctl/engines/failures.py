@@ -52,7 +52,7 @@ _OUT_OF_REACH = {
     Finding.not_http2: "something else listens there; is it the gRPC port (8001 in a Triton), not the HTTP one?",
 }
 _INSECURE = {
-    Finding.speaks_tls: "{server} speaks TLS: use grpcs://{server}, --tls, or a TLS profile",
+    Finding.speaks_tls: "{server} speaks TLS: use grpcs://{server} or --tls",
     Finding.speaks_no_tls: (
         "{server} does not speak TLS: give the port that does, or leave TLS out if nobody can listen in between"
     ),

@@ -69,7 +69,7 @@ def test_predict_by_profile(mutual_triton: TritonServer, our_tls: TlsOptions, tm
     ("arguments", "status", "message"),
     [
         (["--url", "grpcs://{url}"], 4, "error: the certificate of {url} is from an authority that is not trusted"),
-        (["--url", "{url}"], 4, "error: {url} speaks TLS: use grpcs://{url}, --tls"),
+        (["--url", "{url}"], 4, "error: {url} speaks TLS: use grpcs://{url} or --tls"),
         (["--url", "{url}", "--ca-cert", "no.pem"], 2, "no.pem cannot be read"),
         (["--url", "far.example:1", "--token-file", "{token}"], 2, "error: without TLS the token could be read"),
         (["--profile", "nowhere"], 2, "error: profile nowhere:"),

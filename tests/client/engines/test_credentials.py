@@ -213,6 +213,17 @@ class TestSecrecy:
         assert f"every user of this machine can read the key {key}" in caplog.text
 
 
+def test_public_authorities_are_those_of_grpc(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    def trusted() -> int:
+        context = Credentials(parse_address("grpcs://triton.example:1"), ConnectionOptions()).context
+        assert context is not None
+        return len(context.get_ca_certs())
+
+    assert trusted() > 50
+    monkeypatch.setenv("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", str(certificates.ca))
+    assert trusted() == 1
+
+
 @pytest.mark.parametrize("content", [b"", b" \n", b"two words", b"line\nline", b"\xff\xfe", b"x" * ((1 << 20) + 1)])
 def test_a_file_that_holds_no_token(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "token"
