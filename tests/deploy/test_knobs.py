@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
+from tumor_export.cli import export
 
 Objects = list[dict[str, Any]]
 Render = Callable[..., Objects]
@@ -175,6 +178,17 @@ def test_an_engine_job_for_each_gpu_class(render: Render, plain: Objects) -> Non
     kept = {"--engines=/engines", "--engine-class=mig", "--built-by=tumorctl/engine-builder:0.1.0 sm 9.0"}
     assert kept < set(triton(jobs["mig"])["args"])
     assert kept < set(pod(servers["mig"])["initContainers"][0]["args"])
+
+
+def test_the_builders_command_is_one_that_tumorctl_has(render: Render) -> None:
+    job = next(item for item in render(TENSORRT) if item["kind"] == "Job")
+    build = pod(job)["initContainers"][-1]
+    _, group, *command = build["args"][build["args"].index("--") + 1 :]
+    assert group == "export"
+    done = CliRunner().invoke(export, [command[0], "--help"], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    options = {option.partition("=")[0] for option in command if option.startswith("--")}
+    assert all(option in done.output for option in options)
 
 
 def test_a_job_is_made_anew_only_for_another_builder_or_model(render: Render) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import http.server
 import json
+import os
 import re
 import secrets
 import shutil
@@ -28,6 +29,7 @@ from tumorctl.config import bundled_repository
 from tumorctl.serving import triton as serving
 from tumorctl.serving.triton import TritonServer
 
+SAMPLES = Path(__file__).parents[2] / "samples"
 PARENT_ID = "b7ad6b7169203331"
 GPU_METRICS = {
     "nv_gpu_utilization",
@@ -178,6 +180,31 @@ def test_a_trace_goes_from_the_client_through_ensemble_and_gate_to_the_segmenter
             "tumor_segmenter": "segmentation_gate",
         }
     assert collector.services == {"rel-tumorctl"}
+
+
+def test_helm_test_passes_with_mutual_tls(
+    mutual: TritonServer,
+    certificates: Certificates,
+    chart: Path,
+    render: Callable[..., list[dict[str, Any]]],
+    one: Callable[..., dict[str, Any]],
+) -> None:
+    values = {"tls": {"mode": "mutual", "secretName": "grpc"}, "tests": {"clientTlsSecret": "client"}}
+    (container,) = one(render(values), "Pod")["spec"]["containers"]
+    mounts = {"/server/ca.crt": "ca.crt", "/client/tls.crt": "client.crt", "/client/tls.key": "client.key"}
+    rendered = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert set(mounts) < set(rendered.values())
+    own = {name: str(certificates.folder / mounts[value]) for name, value in rendered.items() if value in mounts}
+    url = rendered["TUMORCTL_URL"].replace("rel-tumorctl.clinic.svc:8001", mutual.grpc_url)
+    done = subprocess.run(
+        [sys.executable, "-B", chart / "files" / "golden_scan.py", SAMPLES],
+        env={**os.environ, **own, "TUMORCTL_URL": url},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("own", [None, "stranger"])
