@@ -4,7 +4,9 @@
     ├── InvalidInput            an image, file or argument that cannot be used
     │   ├── UnreadableImage     a file that is damaged, empty or not an image
     │   ├── UnsupportedImage    a sound image of a kind the networks were not made for
-    │   └── InvalidOption       an option outside its range
+    │   ├── InvalidOption       an option outside its range
+    │   ├── LeakedPatients      patients would judge networks that they trained
+    │   └── MismatchedFigures   figures that are not of the networks or patients they are to describe
     ├── MissingExtra            an optional dependency is not installed
     ├── ModelError              the networks cannot be used
     │   └── DamagedModel        a file does not match its digest
@@ -57,6 +59,14 @@ class UnsupportedImage(InvalidInput):
 
 class InvalidOption(InvalidInput):
     """An option or argument outside its range."""
+
+
+class LeakedPatients(InvalidInput):
+    """Patients would judge networks that they trained, or may have trained."""
+
+
+class MismatchedFigures(InvalidInput):
+    """Figures are not of the networks, or not of the patients, that they are to describe."""
 
 
 class MissingExtra(TumorctlError):
