@@ -7,7 +7,9 @@
     │   ├── InvalidOption       an option outside its range
     │   ├── NoDicomSource       DICOM results asked of a study that was not read from DICOM
     │   ├── MissingDicomTag     a DICOM instance lacks what its results need
-    │   └── MaskMismatch        a mask that is not on its image's voxels
+    │   ├── MaskMismatch        a mask that is not on its image's voxels
+    │   ├── LeakedPatients      patients would judge networks that they trained
+    │   └── MismatchedFigures   figures that are not of the networks or patients they are to describe
     ├── MissingExtra            an optional dependency is not installed
     ├── ModelError              the networks cannot be used
     │   └── DamagedModel        a file does not match its digest
@@ -74,6 +76,14 @@ class MissingDicomTag(InvalidInput):
 
 class MaskMismatch(InvalidInput):
     """A mask that does not lie on the voxels of its image."""
+
+
+class LeakedPatients(InvalidInput):
+    """Patients would judge networks that they trained, or may have trained."""
+
+
+class MismatchedFigures(InvalidInput):
+    """Figures are not of the networks, or not of the patients, that they are to describe."""
 
 
 class MissingExtra(TumorctlError):

@@ -25,9 +25,6 @@ class Manifest:
         digests: SHA-256 of each network's ONNX file.
         gate_threshold: probability from which a slice is segmented.
         mask_threshold: probability from which a pixel is tumour.
-        temperature: that the classifier's logits are divided by.
-        mirror: whether the segmenter looks at each slice twice, once mirrored.
-        fold: of the committed split, whose patients did not train the networks; None where all others did.
     """
 
     repository: Path
@@ -35,9 +32,6 @@ class Manifest:
     digests: Mapping[str, str]
     gate_threshold: float
     mask_threshold: float
-    temperature: float
-    mirror: bool
-    fold: int | None
 
     def onnx_path(self, network: str) -> Path:
         """The ONNX file of a network."""
@@ -78,9 +72,6 @@ def read_manifest(repository: Path) -> Manifest:
             digests={name: str(content["models"][name]["onnx_sha256"]) for name in (CLASSIFIER, SEGMENTER)},
             gate_threshold=float(content["thresholds"]["gate"]),
             mask_threshold=float(content["thresholds"]["mask"]),
-            temperature=float(content["temperature"]),
-            mirror=bool(content.get("mirror", False)),
-            fold=content.get("split", {}).get("fold"),
         )
     except OSError as error:
         raise ModelError(f"{repository} is not a model repository: {MANIFEST_FILE}: {error.strerror}") from error

@@ -7,17 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tumor_training.splits import read_split
 
 TUMORCTL = Path(sys.executable).with_name("tumorctl")
 
 
+@pytest.mark.timeout(900)
 def test_patients_nobody_trained_on(held_out_patients: Path, tmp_path: Path) -> None:
     done = subprocess.run(
         [TUMORCTL, "evaluate", held_out_patients, "--part", "test", "--output", tmp_path, "--json"],
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=840,
     )
     assert done.returncode == 0, done.stderr
     figures = json.loads(done.stdout)

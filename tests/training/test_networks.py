@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
+from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
 from tumor_training.networks.folding import fold_batch_norms, freeze_batch_norms, load_folded
 from tumor_training.networks.normalise import Normalise, to_unit_range
@@ -234,15 +235,18 @@ def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
     for name, network in ((CLASSIFIER, TumorClassifier()), (SEGMENTER, TumorSegmenter())):
         load_folded(network, read_shipped(name))
         images = np.asarray(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)), np.uint8)
-        manifest = read_manifest(bundled_repository())
-        session = onnxruntime.InferenceSession(manifest.onnx_path(name), providers=["CPUExecutionProvider"])
+        repository = bundled_repository()
+        provenance = read_provenance(repository)
+        session = onnxruntime.InferenceSession(
+            read_manifest(repository).onnx_path(name), providers=["CPUExecutionProvider"]
+        )
         (served,) = session.run(None, {"IMAGE": images})
         looking: nn.Module = network
-        if name == SEGMENTER and manifest.mirror:
+        if name == SEGMENTER and provenance.mirror:
             looking = Mirrored(network)
         with torch.inference_mode():
             logits = looking.eval()(to_unit_range(torch.from_numpy(images))).reshape(2, -1)
-        temperature = manifest.temperature if name == CLASSIFIER else 1.0
+        temperature = provenance.temperature if name == CLASSIFIER else 1.0
         np.testing.assert_allclose(torch.sigmoid(logits / temperature), served.reshape(2, -1), atol=2e-3)
 
 

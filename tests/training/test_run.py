@@ -13,6 +13,8 @@ import torch
 
 from tumor_training.batches import Batch, LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
+from tumor_training.evaluation.patients import trained_on
+from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.inference import logits_of, probabilities_of
 from tumor_training.run import RunOptions, load_task, native_precision, train
 from tumor_training.scoring import patient_dice, slice_auc
@@ -257,10 +259,9 @@ def test_the_shipped_networks_are_tuned_with_their_norms_fixed(
 
 
 def test_the_shipped_networks_do_not_start_a_run_that_their_patients_validate(made_patients: Path) -> None:
-    manifest = read_manifest(bundled_repository())
     split = read_split()
-    seen = split.train(manifest.fold)
-    fold = next(index for index, fold in enumerate(split.folds) if set(fold) & set(seen))
+    seen = trained_on(read_provenance(bundled_repository()), split)
+    fold = next(index for index, fold in enumerate(split.folds) if set(fold) & seen)
     options = RunOptions(
         "segmenter", Path("unused"), task=TaskOptions(network=NetworkOptions(weights="shipped")), fold=fold
     )

@@ -1,4 +1,4 @@
-"""`tumorctl data`, `train` and `evaluate`. PyTorch is loaded when a command runs."""
+"""`tumorctl data`, `train`, `evaluate` and `card`. PyTorch is loaded when a command runs."""
 
 from __future__ import annotations
 
@@ -11,37 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorctl.cli.connection import (
-    AllowPlaintextToken,
-    CaCert,
-    ClientCert,
-    ClientKey,
-    Profile,
-    ServerName,
-    Tls,
-    TokenFile,
-    TokenHeader,
-    Url,
-    connection_options,
-)
+from tumor_training.arguments import PURPOSE, AsJson, DataFolder, SplitFile
+from tumor_training.evaluation.command import card, evaluate
 from tumorctl.cli.exits import Status, exits
 from tumorctl.extras import needs_extra
-from tumorctl.types import ClientOptions, Precision
 
 if TYPE_CHECKING:
     from tumor_training.dataset import Verification
 
+__all__ = ["card", "data_app", "evaluate", "train"]
+
 data_app = typer.Typer(help="Check a data set, split it by patient.", no_args_is_help=True)
-
-DataFolder = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Folder in the Kaggle layout: one folder of slices per patient.")
-]
-SplitFile = Annotated[
-    Path | None, typer.Option("--split", metavar="FILE", help="Split file; by default the committed LGG split.")
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-_PURPOSE = "training and evaluation"
 
 
 class NetworkName(str, Enum):
@@ -60,13 +40,6 @@ class TrainingPrecision(str, Enum):
     fp32 = "32-true"
 
 
-class Part(str, Enum):
-    """Parts of a split that can be evaluated."""
-
-    validation = "validation"
-    test = "test"
-
-
 @data_app.command("verify")
 @exits
 def verify(data: DataFolder, as_json: AsJson = False) -> Status:
@@ -74,7 +47,7 @@ def verify(data: DataFolder, as_json: AsJson = False) -> Status:
 
     Exit status: 0 when all is well, 3 when anything is wrong with the data.
     """
-    with needs_extra("train", _PURPOSE):
+    with needs_extra("train", PURPOSE):
         from tumor_training.dataset import verify as verify_data
 
         found = verify_data(data)
@@ -199,7 +172,7 @@ def train(
     Test patients of the split are never used. The run's folder holds best.ckpt, last.ckpt, metrics.csv and run.json.
     """
     logging.getLogger("tumor_training").setLevel(logging.INFO)
-    with needs_extra("train", _PURPOSE):
+    with needs_extra("train", PURPOSE):
         from lightning.pytorch.utilities import rank_zero_only
 
         from tumor_training.batches import LoaderOptions
@@ -236,60 +209,4 @@ def train(
     )
     best = train_network(options, data, read_split(split), cache)
     rank_zero_only(typer.echo)(f"checkpoint: {best}")
-    return Status.done
-
-
-@exits
-def evaluate(
-    data: DataFolder,
-    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for predictions and figures.")],
-    part: Annotated[Part, typer.Option(help="Which patients of the split.")] = Part.validation,
-    fold: Annotated[int, typer.Option(help="Fold that validates.")] = 0,
-    split: SplitFile = None,
-    precision: Annotated[Precision | None, typer.Option(help="Arithmetic of the local engine.")] = None,
-    as_json: AsJson = False,
-    url: Url = None,
-    profile: Profile = None,
-    tls: Tls = False,
-    ca_cert: CaCert = None,
-    client_cert: ClientCert = None,
-    client_key: ClientKey = None,
-    server_name: ServerName = None,
-    token_file: TokenFile = None,
-    token_header: TokenHeader = None,
-    allow_plaintext_token: AllowPlaintextToken = False,
-) -> Status:
-    """Judge the shipped networks, gate included, on labelled patients; writes metrics.json.
-
-    Look at test patients only when everything has been chosen.
-    """
-    with needs_extra("train", _PURPOSE):
-        from tumor_training.evaluate import evaluate as evaluate_client
-        from tumor_training.splits import read_split
-    from tumorctl.client import TumorClient
-    from tumorctl.outputs.files import write_whole
-
-    chosen = read_split(split)
-    patients = chosen.test if part is Part.test else chosen.validation(fold)
-    connection = connection_options(
-        profile=profile,
-        tls=tls,
-        ca_cert=ca_cert,
-        client_cert=client_cert,
-        client_key=client_key,
-        server_name=server_name,
-        token_file=token_file,
-        token_header=token_header,
-        allow_plaintext_token=allow_plaintext_token,
-    )
-    with TumorClient(url, options=ClientOptions(precision=precision), connection=connection) as client:
-        figures = evaluate_client(client, data, patients, output).to_dict()
-    content = {"part": part.value, **figures}
-    write_whole(output / "metrics.json", (json.dumps(content, indent=2) + "\n").encode())
-    if as_json:
-        typer.echo(json.dumps(content))
-    else:
-        for name, value in content.items():
-            if name != "dice":
-                typer.echo(f"{name:24} {value:.4f}" if isinstance(value, float) else f"{name:24} {value}")
     return Status.done

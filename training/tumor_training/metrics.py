@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from tumor_training.overlap import dice
+
 
 class PatientDice(Metric):
     """Mean over patients of the Dice coefficient of all slices of a patient together (volume Dice).
@@ -49,9 +51,9 @@ class PatientDice(Metric):
 
     def per_patient(self) -> dict[str, float]:
         """Volume Dice of each patient seen."""
-        total = self.predicted + self.labelled
-        dice = torch.where(total > 0, 2 * self.overlap / total.clamp(min=1), torch.ones_like(total))
-        return {patient: float(dice[index]) for patient, index in self.order.items() if self.seen[index] > 0}
+        counts = (state.cpu().numpy() for state in (self.overlap, self.predicted, self.labelled))
+        values = dice(*counts)
+        return {patient: float(values[index]) for patient, index in self.order.items() if self.seen[index] > 0}
 
     def compute(self) -> Tensor:
         """The mean over the patients seen; NaN where none was."""

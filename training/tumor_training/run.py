@@ -17,6 +17,8 @@ from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, ModelCheck
 
 from tumor_training.batches import LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
+from tumor_training.evaluation.patients import trained_on
+from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks.weights import SHIPPED
 from tumor_training.splits import Split, read_split
 from tumor_training.tasks import TASKS, ClassifierTask, SegmenterTask, Task, TaskOptions
@@ -178,9 +180,8 @@ def _refuse_seen(validation: tuple[str, ...]) -> None:
     Raises:
         InvalidInput: there is one.
     """
-    manifest = read_manifest(bundled_repository())
-    seen = read_split().train(manifest.fold)
-    if known := sorted(set(validation) & set(seen)):
+    seen = trained_on(read_provenance(bundled_repository()), read_split())
+    if known := sorted(set(validation) & seen):
         raise InvalidInput(
             f"the shipped networks have learned from {known[0]}, which is to validate: choose the fold that they were "
             "validated on, or train on all development patients"

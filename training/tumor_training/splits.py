@@ -11,7 +11,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from tumorctl.errors import InvalidInput
+from tumorctl.errors import InvalidInput, LeakedPatients
 
 COMMITTED_SPLIT = "lgg.json"
 
@@ -38,7 +38,7 @@ class Split:
         everyone = [*self.test, *self.development]
         if len(set(everyone)) != len(everyone):
             repeated = sorted({patient for patient in everyone if everyone.count(patient) > 1})
-            raise InvalidInput(f"the split leaks: {', '.join(repeated)} on more than one side")
+            raise LeakedPatients(f"the split leaks: {', '.join(repeated)} on more than one side")
 
     @property
     def development(self) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""Judging the shipped networks on labelled patients: figures with intervals, plots, the model card."""
