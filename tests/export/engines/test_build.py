@@ -207,7 +207,12 @@ def test_a_segmenter_whose_masks_differ_is_refused(repository: Path, toolchain: 
 def test_int8_kernels_may_round_differently(
     repository: Path, toolchain: Toolchain, few: Images, precision: EnginePrecision, passes: bool
 ) -> None:
-    lower = dataclasses.replace(toolchain, answers=off_by(-0.03))
+    def a_little_lower(plan: bytes, images: Images) -> npt.NDArray[np.float32]:
+        """The classifier's probabilities are; the masks are right."""
+        answers = fake_answers(plan, images)
+        return answers - np.float32(0.03) if answers.ndim == 2 else answers
+
+    lower = dataclasses.replace(toolchain, answers=a_little_lower)
     healthy = few[:1]
     if passes:
         made = build_engines(repository, lower, precision, healthy, calibration=few)
