@@ -32,7 +32,9 @@ from machine import processor
 from rich.console import Console
 from rich.table import Table
 
-from tumor_export.agreement import onnx_runtime
+from tumor_export.agreement import Tolerance, onnx_runtime
+from tumor_export.arithmetic import EnginePrecision
+from tumor_export.engines.build import GRAPH
 from tumor_export.slices import slices_for
 from tumorctl import TumorClient, TumorctlError
 from tumorctl.config import bundled_repository
@@ -41,8 +43,6 @@ from tumorctl.manifest import Manifest, read_manifest
 from tumorctl.serving.triton import LOOPBACK, ServeOptions, TritonServer
 from tumorctl.types import Precision
 
-MAX_ERROR = 1e-2
-MIN_DICE = 0.995
 RELEASE = "26.07"
 GATED, ALWAYS, TWO_CALLS = "gated ensemble", "gate open", "two calls"
 
@@ -57,6 +57,7 @@ class Served:
         max_error: largest difference of a slice's probability.
         gate_differs: slices that only one let through, though their probability is not at the threshold.
         dice: of all masks of slices that both let through; 1 where there are none.
+        allowed: what is accepted.
     """
 
     slices: int
@@ -64,14 +65,16 @@ class Served:
     max_error: float
     gate_differs: int
     dice: float
+    allowed: Tolerance = GRAPH[EnginePrecision.fp16]
 
     @property
     def ok(self) -> bool:
         """Whether it is the same answer."""
-        return self.max_error <= MAX_ERROR and self.gate_differs == 0 and self.dice >= MIN_DICE
+        close = self.max_error <= self.allowed.max_error and self.dice >= self.allowed.min_dice
+        return close and self.gate_differs == 0
 
 
-def compare_served(url: str, manifest: Manifest, images: Images) -> Served:
+def compare_served(url: str, manifest: Manifest, images: Images, allowed: Tolerance) -> Served:
     """Compare what a server answers with ONNX Runtime on the repository's ONNX files."""
     probabilities = onnx_runtime(manifest.onnx_path(CLASSIFIER))(images)[:, 0]
     passed = probabilities >= np.float32(manifest.gate_threshold)
@@ -79,7 +82,7 @@ def compare_served(url: str, manifest: Manifest, images: Images) -> Served:
         answers = list(client.predict(images))
     got = np.array([answer.tumor_probability for answer in answers], np.float32)
     got_passed = np.array([answer.segmented for answer in answers])
-    at_threshold = np.abs(probabilities - np.float32(manifest.gate_threshold)) <= MAX_ERROR
+    at_threshold = np.abs(probabilities - np.float32(manifest.gate_threshold)) <= allowed.max_error
     both = np.flatnonzero(passed & got_passed)
     wanted = onnx_runtime(manifest.onnx_path(SEGMENTER))(images[both]) >= np.float32(manifest.mask_threshold)
     masks = [answers[index].mask for index in both]
@@ -91,6 +94,7 @@ def compare_served(url: str, manifest: Manifest, images: Images) -> Served:
         max_error=float(np.abs(probabilities - got).max()),
         gate_differs=int(((passed != got_passed) & ~at_threshold).sum()),
         dice=2 * overlap / total if total else 1.0,
+        allowed=allowed,
     )
 
 
@@ -261,7 +265,8 @@ def main() -> None:
                 url = args.url
             else:
                 url = stack.enter_context(embedded(args.repository, folder) if args.cpu else on_gpu(args, folder))
-            served = compare_served(url, manifest, images)
+            allowed = GRAPH[EnginePrecision.fp16 if args.cpu else EnginePrecision(args.precision)]
+            served = compare_served(url, manifest, images, allowed)
             loads = measure_all(url, manifest, images, args)
             others = perf_analyzer(url, images, args, folder)
         except TumorctlError as error:

@@ -95,30 +95,31 @@ def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     converted = onnx.ModelProto()
     converted.CopyFrom(model)
     graph = converted.graph
-    half = _between_convolutions(graph)
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    values = [*inferred.input, *inferred.value_info, *inferred.output]
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    produced_half = {output for node in half for output in node.output}
+    between = _between_convolutions(graph)
     casts: dict[tuple[str, int], str] = {}
     nodes: list[onnx.NodeProto] = []
 
     def cast(name: str, kind: int) -> str:
         if (name, kind) not in casts:
-            casts[name, kind] = f"{name}_{'half' if kind == TensorProto.FLOAT16 else 'single'}"
-            nodes.append(
-                helper.make_node("Cast", [name], [casts[name, kind]], name=f"cast_{casts[name, kind]}", to=kind)
-            )
+            result = f"{name}_{'half' if kind == TensorProto.FLOAT16 else 'single'}"
+            casts[name, kind] = result
+            nodes.append(helper.make_node("Cast", [name], [result], name=f"cast_{result}", to=kind))
         return casts[name, kind]
 
     for node in graph.node:
-        is_half = any(node is member for member in half)
+        is_half = node.output[0] in between
         for place, name in enumerate(node.input):
             if is_half and name in constants:
                 # A Resize keeps its scales, which are not data, in single precision.
                 if node.op_type != "Resize" and constants[name].data_type == TensorProto.FLOAT:
                     node.input[place] = _halved(graph, constants[name])
-            elif is_half and name and name not in produced_half:
+            elif name in floats and is_half and name not in between:
                 node.input[place] = cast(name, TensorProto.FLOAT16)
-            elif not is_half and name in produced_half:
+            elif name in floats and not is_half and name in between:
                 node.input[place] = cast(name, TensorProto.FLOAT)
         nodes.append(node)
     del graph.node[:]
@@ -246,19 +247,18 @@ def _shorten_pooling(graph: onnx.GraphProto) -> None:
             node.input[0] = mean.output[0]
 
 
-def _between_convolutions(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Convolutions, and what lies between two of them."""
+def _between_convolutions(graph: onnx.GraphProto) -> set[str]:
+    """Outputs of convolutions, and of what lies between two of them."""
     after, before = set[str](), set[str]()
-    follows, half = [], []
+    between = set[str]()
     for node in graph.node:
         if node.op_type == "Conv" or not after.isdisjoint(node.input):
             after.update(node.output)
-            follows.append(node)
-    for node in reversed(follows):
-        if node.op_type == "Conv" or not before.isdisjoint(node.output):
+    for node in reversed(graph.node):
+        if node.op_type == "Conv" or (not before.isdisjoint(node.output) and node.output[0] in after):
             before.update(node.input)
-            half.append(node)
-    return half
+            between.update(node.output)
+    return between
 
 
 def _halved(graph: onnx.GraphProto, tensor: onnx.TensorProto) -> str:

@@ -115,3 +115,28 @@ def test_what_is_no_network_is_a_typed_error(tmp_path: Path) -> None:
             read_graph(path)
     with pytest.raises(ModelError, match="cannot be run"):
         onnx_runtime(tmp_path / "model.onnx")
+
+
+def test_only_numbers_are_cast(tmp_path: Path) -> None:
+    """A size that is computed between two convolutions stays a size."""
+    image = helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, ["batch", 1, 8, 8])
+    answer = helper.make_tensor_value_info("answer", TensorProto.FLOAT, ["batch", 1, 8, 8])
+    one = numpy_helper.from_array(np.full((1, 1, 1, 1), 0.5, np.float32), "one")
+    nodes = [
+        helper.make_node("Conv", [IMAGE, "one"], ["a"]),
+        helper.make_node("Shape", [IMAGE], ["size_outside"]),
+        helper.make_node("Shape", ["a"], ["size_between"]),
+        helper.make_node("Reshape", ["a", "size_between"], ["b"]),
+        helper.make_node("Reshape", ["b", "size_outside"], ["c"]),
+        helper.make_node("Conv", ["c", "one"], ["d"]),
+        helper.make_node("Reshape", ["d", "size_between"], ["answer"]),
+    ]
+    graph = helper.make_graph(nodes, "graph", [image], [answer], [one])
+    made = to_fp16(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10))
+    onnx.checker.check_model(made, full_check=True)
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    (got,) = session.run(None, {IMAGE: np.ones((2, 1, 8, 8), np.float32)})
+    assert np.array_equal(got, np.full((2, 1, 8, 8), 0.25, np.float32))
+    assert [node.op_type for node in made.graph.node].count("Cast") == 2

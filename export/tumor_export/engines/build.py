@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,16 +29,23 @@ from tumor_export.engines.layers import check_precisions
 from tumor_export.precision import expected_types, prepare_graph, read_graph
 from tumor_export.repository import write_engine_manifest, write_engine_names
 from tumorctl.contract import CLASSIFIER, NETWORKS
+from tumorctl.errors import OutputError
 from tumorctl.manifest import Manifest, read_manifest, sha256_of
 from tumorctl.outputs.files import write_whole
 
 logger = logging.getLogger(__name__)
 
-ENGINE = Tolerance(max_error=1e-2, min_dice=0.995)
-"""How far an engine may be from ONNX Runtime on the graph it was built from."""
+_CLOSE = Tolerance(max_error=1e-2, min_dice=0.995)
+ENGINE = {
+    EnginePrecision.fp32: _CLOSE,
+    EnginePrecision.fp16: _CLOSE,
+    EnginePrecision.int8: Tolerance(max_error=5e-2, min_dice=0.97),
+}
+"""How far an engine may be from ONNX Runtime on the graph it was built from. Kernels round 8 bit sums differently: ONNX
+Runtime and OpenVINO, both right, are more than 0.01 apart on the same int8 graph (docs/tensorrt.md)."""
 GRAPH = {
     EnginePrecision.fp32: Tolerance(max_error=1e-3, min_dice=0.999),
-    EnginePrecision.fp16: Tolerance(max_error=1e-2, min_dice=0.995),
+    EnginePrecision.fp16: _CLOSE,
     EnginePrecision.int8: Tolerance(max_error=0.25, min_dice=0.95),
 }
 """How far a graph in a precision may be from the shipped file, slice by slice. What a precision costs in quality, over
@@ -144,10 +153,10 @@ def build_engines(
     manifest = read_manifest(repository)
     manifest.verify()
     name = f"model_{toolchain.gpu.tag}.plan"
-    with tempfile.TemporaryDirectory(dir=repository, prefix=".engines-") as aside:
+    with _folder_in(repository) as aside:
         made: dict[str, EngineFile] = {}
         for network in NETWORKS:
-            folder = Path(aside) / network
+            folder = aside / network
             folder.mkdir()
             made[network] = _build_one(
                 manifest, network, folder / name, toolchain, precision, images, calibration, timing_cache
@@ -165,8 +174,8 @@ def build_engines(
                 "gpu": toolchain.gpu.name,
                 "compute_capability": toolchain.gpu.compute_capability,
             }
-            engine.path.replace(place)
-            engine.path.with_suffix(".log").replace(place.with_suffix(".log"))
+            _move(engine.path, place)
+            _move(engine.path.with_suffix(".log"), place.with_suffix(".log"))
             placed[network] = EngineFile(
                 place, precision, engine.convolutions, engine.parity, engine.graph_parity, engine.seconds
             )
@@ -199,9 +208,8 @@ def _build_one(
     write_whole(plan.with_suffix(".log"), f"{built.log}\n\n{json.dumps(report, indent=1)}\n".encode())
     convolutions = check_precisions(expected_types(read_graph(graph)), built.inspected)
     logger.info("%s: comparing %d slices with ONNX Runtime", network, len(images))
-    parity = compare(
-        network, f"the engine of {network}", wanted, toolchain.answers(built.plan, images), manifest, ENGINE
-    )
+    got = toolchain.answers(built.plan, images)
+    parity = compare(network, f"the engine of {network}", wanted, got, manifest, ENGINE[precision])
     write_whole(plan, built.plan)
     return EngineFile(plan, precision, convolutions, parity, graph_parity, built.seconds)
 
@@ -224,6 +232,26 @@ def compare(
     if network == CLASSIFIER:
         return compare_probabilities(name, wanted, got, tolerance)
     return compare_masks(name, wanted, got, manifest.mask_threshold, tolerance)
+
+
+@contextlib.contextmanager
+def _folder_in(repository: Path) -> Iterator[Path]:
+    """A folder on the repository's own file system, gone afterwards."""
+    try:
+        folder = Path(tempfile.mkdtemp(dir=repository, prefix=".engines-"))
+    except OSError as error:
+        raise OutputError(f"{repository} cannot be written to ({error.strerror})") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        source.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target} could not be written ({error.strerror})") from error
 
 
 def _parsed(inspected: str) -> Any:

@@ -11,7 +11,7 @@ from tumor_export.engines.errors import WrongTensorRT
 OLDEST = (10, 12)
 """Strongly typed networks take the types of the graph as they are from here on."""
 TENSORRT_OF = {"26.07": "11.1.0.106", "26.08": "11.2.1.2"}
-"""TensorRT by Triton release, as the images state it; production images are 26.07 or newer."""
+"""TensorRT by Triton release: 26.07 as its image states it, 26.08 as its users report it. Older ones are not served."""
 CONTAINER_VARIABLE = "NVIDIA_TENSORRT_VERSION"
 """Set in NVIDIA's TensorRT containers to their release, which holds the same TensorRT as Triton's of that release."""
 
@@ -43,15 +43,14 @@ def check_release(tensorrt: str, release: str, environment: Mapping[str, str] = 
     """
     if not re.fullmatch(r"\d\d\.\d\d", release):
         raise WrongTensorRT(f"{release!r} is not a Triton release: it looks like 26.07")
-    advice = f"build in NVIDIA's TensorRT container of release {release}"
-    if release in TENSORRT_OF:
-        if _numbers(tensorrt) != _numbers(TENSORRT_OF[release]):
-            raise WrongTensorRT(f"Triton {release} has TensorRT {TENSORRT_OF[release]}, this is {tensorrt}: {advice}")
+    if environment.get(CONTAINER_VARIABLE) == release:
         return
-    container = environment.get(CONTAINER_VARIABLE, "")
-    if container != release:
+    advice = f"build in NVIDIA's TensorRT container of release {release}"
+    if release not in TENSORRT_OF:
         known = ", ".join(sorted(TENSORRT_OF))
-        raise WrongTensorRT(f"which TensorRT Triton {release} has is known for {known} only: {advice}")
+        raise WrongTensorRT(f"which TensorRT is in Triton {release} is not known here (only of {known}): {advice}")
+    if _numbers(tensorrt) != _numbers(TENSORRT_OF[release]):
+        raise WrongTensorRT(f"Triton {release} has TensorRT {TENSORRT_OF[release]}, this is {tensorrt}: {advice}")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

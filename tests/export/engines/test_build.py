@@ -24,7 +24,7 @@ from tumor_export.engines.gpu import Gpu
 from tumor_export.precision import expected_types
 from tumor_export.repository import parse_configuration
 from tumorctl.contract import CLASSIFIER, NETWORKS, SEGMENTER
-from tumorctl.errors import DamagedModel, InvalidInput
+from tumorctl.errors import DamagedModel, InvalidInput, OutputError
 from tumorctl.manifest import read_manifest
 
 Images = npt.NDArray[np.uint8]
@@ -203,10 +203,42 @@ def test_a_segmenter_whose_masks_differ_is_refused(repository: Path, toolchain: 
     assert snapshot(repository) == before
 
 
+@pytest.mark.parametrize(("precision", "passes"), [(EnginePrecision.fp16, False), (EnginePrecision.int8, True)])
+def test_int8_kernels_may_round_differently(
+    repository: Path, toolchain: Toolchain, few: Images, precision: EnginePrecision, passes: bool
+) -> None:
+    def a_little_lower(plan: bytes, images: Images) -> npt.NDArray[np.float32]:
+        """The classifier's probabilities are; the masks are right."""
+        answers = fake_answers(plan, images)
+        return answers - np.float32(0.03) if answers.ndim == 2 else answers
+
+    lower = dataclasses.replace(toolchain, answers=a_little_lower)
+    healthy = few[:1]
+    if passes:
+        made = build_engines(repository, lower, precision, healthy, calibration=few)
+        assert made[CLASSIFIER].parity.max_error == pytest.approx(0.03, rel=1e-3)
+    else:
+        with pytest.raises(ParityError, match=r"the engine of tumor_classifier: a probability is off by 0\.03"):
+            build_engines(repository, lower, precision, healthy)
+
+
 def test_a_damaged_network_is_not_built(repository: Path, toolchain: Toolchain, few: Images) -> None:
     path = repository / CLASSIFIER / "1" / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(DamagedModel):
+        build_engines(repository, toolchain, EnginePrecision.fp16, few)
+
+
+def test_a_repository_that_cannot_be_written_is_a_typed_error(
+    repository: Path, toolchain: Toolchain, few: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a read-only volume refuses; root may write anywhere, so the refusal is made up."""
+
+    def refuse(**where: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkdtemp", refuse)
+    with pytest.raises(OutputError, match=r"cannot be written to \(Permission denied\)"):
         build_engines(repository, toolchain, EnginePrecision.fp16, few)
 
 

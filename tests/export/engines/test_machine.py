@@ -105,9 +105,13 @@ def test_a_release_has_its_tensorrt() -> None:
         check_release("11.4.0.106", "26.07", {})
 
 
+def test_the_container_of_the_release_is_right_whatever_is_known() -> None:
+    check_release("11.1.0.999", "26.07", {"NVIDIA_TENSORRT_VERSION": "26.07"})
+
+
 def test_an_unknown_release_needs_the_container_of_that_release() -> None:
     check_release("11.9.0.1", "27.01", {"NVIDIA_TENSORRT_VERSION": "27.01"})
-    with pytest.raises(WrongTensorRT, match=r"known for 26\.07, 26\.08 only"):
+    with pytest.raises(WrongTensorRT, match=r"27\.01 is not known here \(only of 26\.07, 26\.08\)"):
         check_release("11.9.0.1", "27.01", {"NVIDIA_TENSORRT_VERSION": "26.12"})
     with pytest.raises(WrongTensorRT, match="is not a Triton release"):
         check_release("11.9.0.1", "2.51", {})
