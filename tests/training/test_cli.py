@@ -168,10 +168,11 @@ def test_wrong_usage_of_train_ends_with_status_2(tumorctl: Command, arguments: t
 
 
 def test_evaluate_refuses_patients_that_are_not_there(
-    tumorctl: Command, made_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tumorctl: Command, made_patients: Path, made_repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The made-up patients are not those of the committed split."""
     monkeypatch.setenv("TUMORCTL_MODEL_REPOSITORY", str(made_repository))
-    status, _, errors = tumorctl("evaluate", tmp_path, "-o", tmp_path / "out")
+    status, _, errors = tumorctl("evaluate", made_patients, "-o", tmp_path / "out")
     assert status == 2
     assert "no folder of TCGA_" in errors
 
