@@ -7,7 +7,14 @@
     │   ├── InvalidOption       an option outside its range
     │   ├── NoDicomSource       DICOM results asked of a study that was not read from DICOM
     │   ├── MissingDicomTag     a DICOM instance lacks what its results need
-    │   └── MaskMismatch        a mask that is not on its image's voxels
+    │   ├── MaskMismatch        a mask that is not on its image's voxels
+    │   ├── UnreadableStudy     a study with a damaged file, or without anything that can be read
+    │   │   └── WrongModality   a study without MR images
+    │   ├── UnusableSeries      a series whose slices do not make one volume
+    │   ├── MissingFlair        a study in which no series is a FLAIR
+    │   ├── NoSuchSeries        a series was named that the study does not have, or has more than once
+    │   ├── OversizedInput      more voxels, bytes or files than are taken in
+    │   └── UnusableArchive     a zip file that is damaged, encrypted or not safe to unpack
     ├── MissingExtra            an optional dependency is not installed
     ├── ModelError              the networks cannot be used
     │   └── DamagedModel        a file does not match its digest
@@ -74,6 +81,34 @@ class MissingDicomTag(InvalidInput):
 
 class MaskMismatch(InvalidInput):
     """A mask that does not lie on the voxels of its image."""
+
+
+class UnreadableStudy(InvalidInput):
+    """A study with a file that is damaged, cut off or cannot be decoded, or without anything that can be read."""
+
+
+class WrongModality(UnreadableStudy):
+    """A study that holds images, but no MR images."""
+
+
+class UnusableSeries(InvalidInput):
+    """A series whose slices do not make one volume: one is missing or doubled, they lie askew, pixels are absent."""
+
+
+class MissingFlair(InvalidInput):
+    """A study in which no series is a FLAIR: there is nothing to outline a tumour on."""
+
+
+class NoSuchSeries(InvalidInput):
+    """The name given for a series fits none of the study, or more than one."""
+
+
+class OversizedInput(InvalidInput):
+    """More voxels, bytes or files than are taken in, which is how a decompression bomb looks."""
+
+
+class UnusableArchive(InvalidInput):
+    """A zip file that is damaged, encrypted or not safe to unpack."""
 
 
 class MissingExtra(TumorctlError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from tumorctl.core.geometry import Volume
@@ -13,7 +14,15 @@ from tumorctl.types import SeriesChoice, SeriesRole
 if TYPE_CHECKING:
     import pydicom
 
-__all__ = ["Series", "SeriesChoice", "SeriesRole", "SeriesTraits", "StudyFailure", "StudyInput"]
+__all__ = ["Plane", "Series", "SeriesChoice", "SeriesRole", "SeriesTraits", "StudyFailure", "StudyInput"]
+
+
+class Plane(str, Enum):
+    """A plane of the patient."""
+
+    axial = "axial"
+    coronal = "coronal"
+    sagittal = "sagittal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,12 @@ class SeriesTraits:
         inversion_time_ms: time from inversion to excitation; None also without inversion.
         text: description, protocol and sequence name, lower case. It may hold anything that somebody typed, so it is
             looked at and never shown.
+        scanning: the header's codes of how it was scanned: SE, IR, GR, EP.
+        image_type: the header's codes of what the image is, upper case: DERIVED, LOCALIZER, ADC, MIP ...
+        diffusion: whether the header tells a diffusion weighting.
+        plane: which of the patient's planes its slices are nearest to; None where it is not known.
+        slices: how many; 0 where it is not known.
+        slice_spacing_mm: between neighbouring slices.
     """
 
     contrast: bool | None = None
@@ -34,6 +49,12 @@ class SeriesTraits:
     repetition_time_ms: float | None = None
     inversion_time_ms: float | None = None
     text: str = field(default="", repr=False)
+    scanning: tuple[str, ...] = ()
+    image_type: tuple[str, ...] = ()
+    diffusion: bool = False
+    plane: Plane | None = None
+    slices: int = 0
+    slice_spacing_mm: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
