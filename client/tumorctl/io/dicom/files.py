@@ -18,6 +18,7 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectorySto
 
 from tumorctl.errors import InvalidInput, OversizedInput, UnreadableStudy
 from tumorctl.io.dicom.quiet import privately
+from tumorctl.io.dicom.sniffing import looks_like_dicom
 from tumorctl.io.discovery import natural_key
 
 MAX_OBJECT_BYTES: Final = 2 << 30
@@ -107,16 +108,6 @@ class Damaged:
 
     name: str
     error: InvalidInput
-
-
-def looks_like_dicom(path: Path) -> bool:
-    """Whether a file's first bytes are those of DICOM, with or without its preamble."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(132)
-    except OSError:
-        return False
-    return start[128:] == b"DICM" or _bare(start)
 
 
 def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
@@ -243,17 +234,6 @@ def _without_pixels(dataset: Dataset) -> Dataset:
 
 
 _PIXEL_TAGS: Final = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
-
-
-def _bare(start: bytes) -> bool:
-    """Whether bytes start with group 8, as files without a preamble do."""
-    if (
-        len(start) < 12
-        or start[:2] != b"\x08\x00"
-        or start[2:4] not in (b"\x00\x00", b"\x05\x00", b"\x08\x00", b"\x16\x00")
-    ):
-        return False
-    return start[4:6].isalpha() or int.from_bytes(start[4:8], "little") <= 128
 
 
 def _damaged(kind: str) -> UnreadableStudy:
