@@ -98,7 +98,8 @@ _SET_ASIDE: Final = {
     Kind.perfusion: r"perf\w*|dsc|dce|asl|r?cb[vf]|mtt|ttp|pwi",
     Kind.susceptibility: r"swi\w*|swan|swip|susc\w*|h[ae]?emo|t2 ?\*|t2 ?star|venobold|phase",
     Kind.vessels: r"tof|mra|mrv|angio\w*|mrs|svs|csi|bold|fmri|spectro\w*",
-    Kind.derived: r"min ?ip|mip|mpr|subtr\w*|subs?(?= (?:$|t1|post|pre|gd|km|c|ax|tra|sag|cor))|reform\w*|map|maps|fused|collage|screen ?save",
+    Kind.derived: r"min ?ip|mip|mpr|subtr\w*|subs?(?= (?:$|t1|post|pre|gd|km|c|ax|tra|sag|cor))"
+    r"|reform\w*|map|maps|fused|collage|screen ?save",
 }
 _SET_ASIDE_TYPES: Final = {
     Kind.localiser: {"LOCALIZER"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from tumorctl.io.discovery import natural_key
 MAX_OBJECT_BYTES: Final = 2 << 30
 """Of one DICOM file, and of its content where the file is deflated."""
 
-_PIXELS: Final = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData"})
+_PIXEL_TAGS: Final = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 _NAMING: Final = (
     "PatientName",
     "PatientID",
@@ -44,6 +45,8 @@ _NAMING: Final = (
     "SOPInstanceUID",
 )
 """What must not stand in a name that is shown."""
+_NAMES: Final = frozenset({"PatientName", "OtherPatientNames", "PatientBirthName", "ReferringPhysicianName"})
+"""Of people: each part of them is private."""
 _FIRST_LOOK: Final = (*_NAMING, "SOPClassUID", "Modality")
 _SHORTEST_SECRET: Final = 3
 
@@ -145,9 +148,10 @@ def secrets_in(header: Dataset) -> frozenset[str]:
     found: set[str] = set()
     for keyword in _NAMING:
         value = str(header.get(keyword) or "")
-        words = {value, *value.replace("^", " ").replace("=", " ").split()} if "Name" in keyword else {value}
+        words = {value, *value.replace("^", " ").replace("=", " ").split()} if keyword in _NAMES else {value}
         found |= {_plain(word) for word in words}
-    return frozenset(word for word in found if len(word) >= _SHORTEST_SECRET)
+    # Most files of a study share them, and there may be very many files.
+    return frozenset(sys.intern(word) for word in found if len(word) >= _SHORTEST_SECRET)
 
 
 def may_show(name: str, secrets: Iterable[str]) -> bool:
@@ -233,11 +237,8 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     return header
 
 
-_PIXEL_TAGS: Final = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
-
-
 def _damaged(kind: str) -> UnreadableStudy:
-    return UnreadableStudy(f"damaged or cut off ({kind})")
+    return UnreadableStudy(f"damaged or cut off ({kind}): have it sent again")
 
 
 def _damaged_dataset(kind: str) -> UnreadableStudy:

@@ -116,7 +116,8 @@ def _outcome(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInpu
     try:
         return _read(study, named)
     except TumorctlError as error:
-        return StudyFailure(study.name, error)
+        damage = "; ".join(_Namer(study).damage())
+        return StudyFailure(study.name, type(error)(f"{error}; {damage}") if damage else error)
 
 
 def _read(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -84,7 +86,7 @@ def test_places_agree_with_an_independent_reader(tmp_path: Path, scan: Phantom) 
     order=st.randoms(use_true_random=False),
 )
 def test_any_order_of_slices_in_any_plane_gives_the_same_volume(
-    tilt: tuple[float, float, float], plane: Plane, against: bool, order: st.RandomsProtocol
+    tilt: tuple[float, float, float], plane: Plane, against: bool, order: Random
 ) -> None:
     scan = Phantom(plane=plane, tilt_deg=tilt, against_normal=against, shape=(4, 5, 6), spacing_mm=(30.0, 40.0, 35.0))
     instances: list[Dataset | Path] = list(scan.instances(Sequence.flair))
@@ -130,7 +132,7 @@ def test_multi_frame_objects_read_like_classic_ones(tmp_path: Path, scan: Phanto
     [JPEGLSLossless, RLELossless, JPEG2000Lossless, JPEGLosslessSV1, DeflatedExplicitVRLittleEndian],
     ids=lambda syntax: syntax.keyword,
 )
-def test_compressed_pixels_are_bit_exact(tmp_path: Path, syntax: str) -> None:
+def test_compressed_pixels_are_bit_exact(tmp_path: Path, syntax: UID) -> None:
     for number, instance in enumerate(SMALL.instances(Sequence.flair)):
         path = tmp_path / f"{number}"
         instance.save_as(path, enforce_file_format=True)
@@ -262,7 +264,7 @@ def test_a_folder_without_dicom_fails_and_one_that_is_not_there_raises(tmp_path:
         list(read_dicom([tmp_path / "nowhere"]))
 
 
-def pack(path: Path, syntax: str) -> None:
+def pack(path: Path, syntax: UID) -> None:
     """Compress a file in place, by pydicom where it can, else by GDCM."""
     dataset = dcmread(path)
     if syntax in (JPEGLSLossless, RLELossless):

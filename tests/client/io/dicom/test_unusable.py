@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
-from pydicom.uid import CTImageStorage, HTJ2KLossless, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from clinical_phantoms import Phantom, Plane, Sequence
 from tumorctl.errors import (
@@ -218,6 +225,14 @@ def test_a_damaged_header_beside_a_study_is_told(tmp_path: Path) -> None:
     assert [text for text in study.warnings if "cannot be read, scan/odd the first" in text]
     assert isinstance(failed, StudyFailure)
     assert failed.study == "apart/odd"
+    missing = sorted((tmp_path / "scan").glob("IM*"))
+    for path in missing:
+        if dcmread(path).SeriesNumber == 3 and dcmread(path).InstanceNumber == 3:
+            path.unlink()
+    broken = next(iter(read_dicom([tmp_path / "scan"])))
+    assert isinstance(broken, StudyFailure)
+    assert "a slice is missing" in str(broken.error)
+    assert "odd the first" in str(broken.error)
 
 
 def test_another_candidate_takes_the_place_of_a_broken_one() -> None:
@@ -276,7 +291,7 @@ def test_a_deflated_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(files, "MAX_OBJECT_BYTES", 1 << 20)
     path = tmp_path / "bomb"
     each = flair()[0]
-    each.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    each.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     each.save_as(path, enforce_file_format=True)
     meta = 132 + 12 + int(dcmread(path, stop_before_pixels=True).file_meta.FileMetaInformationGroupLength)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
