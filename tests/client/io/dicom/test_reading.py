@@ -21,6 +21,7 @@ from pydicom.uid import (
 )
 
 from clinical_phantoms import Phantom, Plane, Sequence
+from predictions import predicted
 from tumorctl.errors import InvalidInput, MissingFlair, NoSuchSeries, UnreadableStudy
 from tumorctl.io.dicom.reading import read_dicom
 from tumorctl.io.series import SeriesRole, StudyFailure, StudyInput
@@ -291,3 +292,30 @@ def pack(path: Path, syntax: UID) -> None:
         writer.SetImage(change.GetOutput())
         writer.SetFileName(str(path))
         assert writer.Write()
+
+
+@pytest.mark.parametrize("multi_frame", [False, True], ids=["classic", "multi-frame"])
+def test_results_refer_to_what_was_read_and_are_passed_over_when_they_come_back(
+    tmp_path: Path, multi_frame: bool
+) -> None:
+    scan = Phantom(shape=(12, 32, 36), spacing_mm=(14.0, 7.2, 6.4), tilt_deg=(9.0, -6.0, 5.0), against_normal=True)
+    if multi_frame:
+        scan.multi_frame(Sequence.flair).save_as(tmp_path / "flair", enforce_file_format=True)
+    else:
+        scan.write(tmp_path, sequences=(Sequence.flair,))
+    series, _ = one([tmp_path]).chosen[SeriesRole.flair]
+    lps = series.volume.grid.to_world_ras(np.moveaxis(np.indices(series.volume.voxels.shape), 0, -1)) * (-1, -1, 1)
+    inside = (np.square((lps - scan.lesion_center_lps) / scan.lesion_radii_mm).sum(axis=-1)) <= 1
+    prediction = predicted(
+        scan,
+        mask=inside,
+        grid=series.volume.grid,
+        flair=series.volume,
+        flair_instances=series.instances,
+        flair_frames=series.frames,
+    )
+    for number, result in enumerate((prediction.to_dicom_seg(), prediction.to_dicom_sr(), prediction.to_dicom_sc())):
+        result.save_as(tmp_path / f"result{number}", enforce_file_format=True)
+    again, _ = one([tmp_path]).chosen[SeriesRole.flair]
+    assert again.name == "series 1 of 1"
+    np.testing.assert_array_equal(again.volume.voxels, series.volume.voxels)
