@@ -128,12 +128,16 @@ def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
             continue
         if not os.path.lexists(each):
             raise InvalidInput(f"{each} does not exist")
-        for path in _files(each):
+        closed: list[OSError] = []
+        for path in _files(each, closed):
+            name = path.name if path == each else path.relative_to(each).as_posix()
+            if not os.access(path, os.R_OK):
+                yield Damaged(name, _closed())
+                continue
             real = path.resolve()
             if real in seen or not stat.S_ISREG(path.stat().st_mode) or not looks_like_dicom(path):
                 continue
             seen.add(real)
-            name = path.name if path == each else path.relative_to(each).as_posix()
             try:
                 source = privately(lambda path=path, name=name, each=each: _look(path, name, each), _damaged)  # type: ignore[misc]
             except InvalidInput as error:
@@ -141,6 +145,8 @@ def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
                 continue
             if source is not None:
                 yield source
+        for refusal in closed:
+            yield Damaged(Path(refusal.filename or each).relative_to(each).as_posix(), _closed())
 
 
 def secrets_in(header: Dataset) -> frozenset[str]:
@@ -164,11 +170,11 @@ def _plain(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _files(root: Path, closed: list[OSError]) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=closed.append):
         folders.sort(key=natural_key)
         for name in sorted(files, key=natural_key):
             path = Path(folder, name)
@@ -235,6 +241,10 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     if hasattr(dataset, "file_meta"):
         header.file_meta = dataset.file_meta
     return header
+
+
+def _closed() -> UnreadableStudy:
+    return UnreadableStudy("cannot be opened: no permission; make it readable")
 
 
 def _damaged(kind: str) -> UnreadableStudy:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import tracemalloc
 import zlib
@@ -179,6 +180,7 @@ def test_results_and_other_objects_are_passed_over(tmp_path: Path) -> None:
             ("SR", "1.2.840.10008.5.1.4.1.1.88.34"),
             ("DOC", "1.2.840.10008.5.1.4.1.1.104.1"),
             ("OT", "1.2.840.10008.5.1.4.1.1.7.4"),
+            ("MR", "1.2.840.10008.5.1.4.1.1.7.4"),
         ]
     ):
         result = flair()[0]
@@ -250,6 +252,20 @@ def test_another_candidate_takes_the_place_of_a_broken_one() -> None:
     assert [text.split(":")[0] for text in study.warnings] == ["series 1 of 3", "series 3 of 3"]
 
 
+def test_what_may_not_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SMALL.write(tmp_path / "scan")
+    (tmp_path / "scan" / "closed").touch()
+    # Root may open anything, so the answer of the operating system is made up.
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and access(path, mode))
+    (study,) = read_dicom([tmp_path])
+    assert isinstance(study, StudyInput)
+    assert study.warnings == (
+        "a file beside the study's cannot be read, scan/closed the first: cannot be opened: no permission; "
+        "make it readable; slices may be missing",
+    )
+
+
 def test_declared_sizes_are_checked_before_anything_is_decoded() -> None:
     instances = flair()
     for each in instances:
@@ -267,6 +283,7 @@ def test_declared_frames_are_checked() -> None:
     enhanced.NumberOfFrames = 2_000_000_000
     (study,) = read_dicom([enhanced])
     assert isinstance(study, StudyFailure)
+    assert isinstance(study.error, OversizedInput)
     assert "2,000,000,000 frames" in str(study.error)
 
 
