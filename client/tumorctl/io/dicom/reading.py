@@ -223,7 +223,7 @@ def _stacks(scans: Sequence[Source], namer: _Namer) -> tuple[list[Stack], list[I
 
 
 def _series_number(stack: Stack) -> int | None:
-    given = number(stack.slices[0].header.get("SeriesNumber"))
+    given = privately(lambda: number(stack.slices[0].find("SeriesNumber")), _odd_header)
     return None if given is None else int(given)
 
 

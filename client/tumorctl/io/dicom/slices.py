@@ -51,10 +51,10 @@ class Slice:
         """A value of the header; in a multi-frame object that of the slice's functional groups comes first."""
         for group in self._groups():
             for name in groups:
-                for item in group.get(name) or ():
-                    if item.get(keyword) is not None:
-                        return item.get(keyword)
-        return self.header.get(keyword)
+                for item in _value(group, name) or ():
+                    if (found := _value(item, keyword)) is not None:
+                        return found
+        return _value(self.header, keyword)
 
     def has_group(self, name: str) -> bool:
         """Whether a multi-frame object has a functional group for the slice."""
@@ -91,6 +91,15 @@ def slices_of(source: Source) -> list[Slice]:
         axes = None if orientation is None else orientation.reshape(2, 3)
         slices.append(Slice(source, header, frame, rows, columns, position, axes, spacing))
     return slices
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    """A value; None also for one that makes no sense, which then counts as not told."""
+    try:
+        return dataset.get(keyword)
+    # Converting an odd value may fail in any way.
+    except Exception:
+        return None
 
 
 def number(value: Any) -> float | None:

@@ -163,14 +163,14 @@ class _Directions:
 
 def _kind(directions: _Directions) -> Callable[[Slice], Hashable]:
     def kind(each: Slice) -> Hashable:
-        echo = number(each.find("EffectiveEchoTime", "MREchoSequence") or each.header.get("EchoTime"))
+        echo = number(each.find("EffectiveEchoTime", "MREchoSequence") or each.find("EchoTime"))
         return (
-            str(each.header.get("SOPInstanceUID")) if each.frame is not None else None,
+            str(each.find("SOPInstanceUID")) if each.frame is not None else None,
             directions.place(each.orientation),
             (each.rows, each.columns),
             None if each.spacing_mm is None else tuple(each.spacing_mm.round(3)),
             None if echo is None else round(echo, 1),
-            str(each.header.get("FrameOfReferenceUID")),
+            str(each.find("FrameOfReferenceUID")),
             _component(each),
         )
 
@@ -181,18 +181,16 @@ def _component(each: Slice) -> str:
     component = each.find("ComplexImageComponent", "MRImageFrameTypeSequence")
     if component:
         return str(component)
-    kinds = [str(code).upper() for code in each.header.get("ImageType") or ()]
+    kinds = [str(code).upper() for code in each.find("ImageType") or ()]
     return next((code for code in kinds[2:] if code in ("M", "P", "R", "I")), "")
 
 
 _TELLING_APART: Final[tuple[Callable[[Slice], Any], ...]] = (
-    lambda each: (
-        each.find("TemporalPositionIndex", "FrameContentSequence") or each.header.get("TemporalPositionIdentifier")
-    ),
-    lambda each: str(each.find("InversionTimes", "MRModifierSequence") or each.header.get("InversionTime")),
+    lambda each: each.find("TemporalPositionIndex", "FrameContentSequence") or each.find("TemporalPositionIdentifier"),
+    lambda each: str(each.find("InversionTimes", "MRModifierSequence") or each.find("InversionTime")),
     lambda each: str(each.find("DiffusionBValue", "MRDiffusionSequence")),
-    lambda each: str(each.find("FrameType", "MRImageFrameTypeSequence") or each.header.get("ImageType")),
-    lambda each: str(each.header.get("AcquisitionNumber")),
+    lambda each: str(each.find("FrameType", "MRImageFrameTypeSequence") or each.find("ImageType")),
+    lambda each: str(each.find("AcquisitionNumber")),
 )
 
 

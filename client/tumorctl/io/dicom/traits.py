@@ -20,15 +20,13 @@ def traits_of(stack: Stack) -> SeriesTraits:
     spacing_mm = stack.spacing_mm
     return SeriesTraits(
         contrast=_contrast(first),
-        echo_time_ms=number(first.find("EffectiveEchoTime", "MREchoSequence") or first.header.get("EchoTime")),
+        echo_time_ms=number(first.find("EffectiveEchoTime", "MREchoSequence") or first.find("EchoTime")),
         repetition_time_ms=number(first.find("RepetitionTime", "MRTimingAndRelatedParametersSequence")),
-        inversion_time_ms=number(
-            first.find("InversionTimes", "MRModifierSequence") or first.header.get("InversionTime")
-        )
+        inversion_time_ms=number(first.find("InversionTimes", "MRModifierSequence") or first.find("InversionTime"))
         or None,
         text=_text(first),
-        scanning=_codes(first.header.get("ScanningSequence")),
-        image_type=_codes(first.find("FrameType", "MRImageFrameTypeSequence") or first.header.get("ImageType")),
+        scanning=_codes(first.find("ScanningSequence")),
+        image_type=_codes(first.find("FrameType", "MRImageFrameTypeSequence") or first.find("ImageType")),
         diffusion=(number(first.find("DiffusionBValue", "MRDiffusionSequence")) or 0) > 0,
         plane=_plane(stack),
         slices=len(stack.slices),
@@ -40,7 +38,7 @@ def _contrast(first: Slice) -> bool | None:
     if first.has_group("ContrastBolusUsageSequence"):
         return True
     for keyword in ("ContrastBolusAgent", "ContrastBolusAgentSequence"):
-        value = first.header.get(keyword)
+        value = first.find(keyword)
         if value is None:
             continue
         if not isinstance(value, str):
@@ -51,7 +49,7 @@ def _contrast(first: Slice) -> bool | None:
 
 
 def _text(first: Slice) -> str:
-    values = [first.header.get(keyword) for keyword in _TEXTS]
+    values = [first.find(keyword) for keyword in _TEXTS]
     # A multi-frame object names its contrast in a code: FLUID_ATTENUATED, T1, DIFFUSION ...
     values.append(first.find("AcquisitionContrast", "MRImageFrameTypeSequence"))
     return " ".join(str(value) for value in values if value).lower()
