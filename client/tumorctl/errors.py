@@ -9,7 +9,14 @@
     │   ├── MissingDicomTag     a DICOM instance lacks what its results need
     │   ├── MaskMismatch        a mask that is not on its image's voxels
     │   ├── LeakedPatients      patients would judge networks that they trained
-    │   └── MismatchedFigures   figures that are not of the networks or patients they are to describe
+    │   ├── MismatchedFigures   figures that are not of the networks or patients they are to describe
+    │   ├── UnreadableStudy     a study with a damaged file, or without anything that can be read
+    │   │   └── WrongModality   a study without MR images
+    │   ├── UnusableSeries      a series whose slices do not make one volume
+    │   ├── MissingFlair        a study in which no series is a FLAIR
+    │   ├── NoSuchSeries        a series was named that the study does not have, or has more than once
+    │   ├── OversizedInput      more voxels, bytes or files than are taken in
+    │   └── UnusableArchive     a zip file that is damaged, encrypted or not safe to unpack
     ├── MissingExtra            an optional dependency is not installed
     ├── ModelError              the networks cannot be used
     │   └── DamagedModel        a file does not match its digest
@@ -84,6 +91,34 @@ class LeakedPatients(InvalidInput):
 
 class MismatchedFigures(InvalidInput):
     """Figures are not of the networks, or not of the patients, that they are to describe."""
+
+
+class UnreadableStudy(InvalidInput):
+    """A study with a file that is damaged, cut off or cannot be decoded, or without anything that can be read."""
+
+
+class WrongModality(UnreadableStudy):
+    """A study that holds images, but no MR images."""
+
+
+class UnusableSeries(InvalidInput):
+    """A series whose slices do not make one volume: one is missing or doubled, they lie askew, pixels are absent."""
+
+
+class MissingFlair(InvalidInput):
+    """A study in which no series is a FLAIR: there is nothing to outline a tumour on."""
+
+
+class NoSuchSeries(InvalidInput):
+    """The name given for a series fits none of the study, or more than one."""
+
+
+class OversizedInput(InvalidInput):
+    """More voxels, bytes or files than are taken in, which is how a decompression bomb looks."""
+
+
+class UnusableArchive(InvalidInput):
+    """A zip file that is damaged, encrypted or not safe to unpack."""
 
 
 class MissingExtra(TumorctlError):

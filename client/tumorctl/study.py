@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tumorctl.errors import MaskMismatch
 from tumorctl.extras import needs_extra
-from tumorctl.types import EngineInfo
+from tumorctl.types import EngineInfo, SeriesChoice, SeriesRole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,36 +21,7 @@ if TYPE_CHECKING:
     from tumorctl.core.measurements import Measurements
     from tumorctl.outputs.measured import Frame
 
-
-class SeriesRole(str, Enum):
-    """What a series is to the networks, in the order of their channels.
-
-    Attributes:
-        t1_pre: T1-weighted, before contrast agent.
-        flair: T2-weighted with the fluid's signal nulled; its grid is the mask's.
-        t1_post: T1-weighted, after contrast agent.
-    """
-
-    t1_pre = "t1_pre"
-    flair = "flair"
-    t1_post = "t1_post"
-
-
-@dataclass(frozen=True, slots=True)
-class SeriesChoice:
-    """Which series plays a role, and why.
-
-    Attributes:
-        role: the part it plays.
-        series: a name without patient data: the file, or ``series 3 of 7``.
-        reason: why this one.
-        substituted: whether it is the FLAIR, in place of a series that is missing.
-    """
-
-    role: SeriesRole
-    series: str
-    reason: str
-    substituted: bool = False
+__all__ = ["RegistrationReport", "SeriesChoice", "SeriesRole", "StudyPrediction"]
 
 
 @dataclass(frozen=True, slots=True)

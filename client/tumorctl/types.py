@@ -178,3 +178,34 @@ class EngineInfo:
     gate_threshold: float | None = None
     mask_threshold: float | None = None
     software: Mapping[str, str] = field(default_factory=dict)
+
+
+class SeriesRole(str, Enum):
+    """What a series is to the networks, in the order of their channels.
+
+    Attributes:
+        t1_pre: T1-weighted, before contrast agent.
+        flair: T2-weighted with the fluid's signal nulled; its grid is the mask's.
+        t1_post: T1-weighted, after contrast agent.
+    """
+
+    t1_pre = "t1_pre"
+    flair = "flair"
+    t1_post = "t1_post"
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesChoice:
+    """Which series plays a role, and why.
+
+    Attributes:
+        role: the part it plays.
+        series: a name without patient data: the file, or ``series 3 of 7``.
+        reason: why this one.
+        substituted: whether it is the FLAIR, in place of a series that is missing.
+    """
+
+    role: SeriesRole
+    series: str
+    reason: str
+    substituted: bool = False
