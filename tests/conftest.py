@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -99,6 +100,23 @@ def unpack_patients(folder: Path, *arguments: str) -> Path:
         pytest.skip(f"the LGG slices are not at {SHARED_DATA} (set TUMORCTL_TEST_DATA)")
     subprocess.run([sys.executable, script, folder, *arguments], check=True, stdout=subprocess.DEVNULL, timeout=200)
     return folder / "kaggle_3m"
+
+
+@pytest.fixture
+def healthy_t1(tmp_path: Path) -> Path:
+    """Folder with the 64 DICOM slices of a real, defaced T1 series: no FLAIR, no contrast agent."""
+    archive = SHARED_DATA / "dicom-t1-healthy" / "dicoms.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"the real DICOM series is not at {SHARED_DATA} (set TUMORCTL_TEST_DATA)")
+    folder = tmp_path / "healthy"
+    folder.mkdir()
+    with tarfile.open(archive) as packed:
+        for member in packed:
+            if member.isfile():
+                content = packed.extractfile(member)
+                assert content is not None
+                (folder / Path(member.name).name).write_bytes(content.read())
+    return folder
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+from pydicom.uid import EnhancedMRImageStorage, ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from tumorctl.core.geometry import Grid, ras_of_lps
 
@@ -106,6 +106,42 @@ class Phantom:
         for place, number in enumerate(np.random.default_rng(seed).permutation(len(instances))):
             instances[number].save_as(folder / f"IM{place:04d}", enforce_file_format=True)
         return folder
+
+    def multi_frame(self, sequence: Sequence, *, seed: int = 0) -> Dataset:
+        """The series as one Enhanced MR object, its frames shuffled; values are to be doubled and raised by 10."""
+        classic = self.instances(sequence)
+        _, _, echo_ms, repetition_ms, inversion_ms, _ = sequence.value
+        shared, frames = Dataset(), []
+        shared.PlaneOrientationSequence = [_item(classic[0], "ImageOrientationPatient")]
+        shared.PixelMeasuresSequence = [_item(classic[0], "PixelSpacing", "SliceThickness")]
+        shared.MREchoSequence = [_made(EffectiveEchoTime=echo_ms)]
+        shared.MRTimingAndRelatedParametersSequence = [_made(RepetitionTime=repetition_ms)]
+        shared.MRImageFrameTypeSequence = [_made(FrameType=["ORIGINAL", "PRIMARY", "M", "NONE"])]
+        if inversion_ms is not None:
+            shared.MRModifierSequence = [_made(InversionTimes=[inversion_ms])]
+        if sequence is Sequence.t1_post:
+            shared.ContrastBolusUsageSequence = [_made(ContrastBolusAgentNumber=1)]
+        for number in np.random.default_rng(seed).permutation(len(classic)):
+            frame = Dataset()
+            frame.PlanePositionSequence = [_item(classic[number], "ImagePositionPatient")]
+            scale = _made(RescaleIntercept="10", RescaleSlope="2", RescaleType="US")
+            frame.PixelValueTransformationSequence = [scale]
+            frames.append((frame, classic[number].PixelData))
+        enhanced = classic[0]
+        for keyword in (
+            *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "EchoTime"),
+            *("RepetitionTime", "InversionTime", "ScanningSequence", "ContrastBolusAgent"),
+        ):
+            if keyword in enhanced:
+                delattr(enhanced, keyword)
+        enhanced.SOPClassUID = EnhancedMRImageStorage
+        enhanced.SOPInstanceUID = _uid(repr(self), sequence.name, "multi-frame")
+        enhanced.NumberOfFrames = len(frames)
+        enhanced.SharedFunctionalGroupsSequence = [shared]
+        enhanced.PerFrameFunctionalGroupsSequence = [frame for frame, _ in frames]
+        enhanced.PixelData = b"".join(pixels for _, pixels in frames)
+        enhanced["PixelData"].VR = "OW"
+        return enhanced
 
     @property
     def _rotation(self) -> npt.NDArray[np.float64]:
@@ -204,6 +240,17 @@ class Phantom:
 
 def _inside(points: npt.NDArray[np.float64], radii: tuple[float, ...]) -> npt.NDArray[np.bool_]:
     return np.asarray(np.square(points / np.asarray(radii)).sum(axis=-1) <= 1)
+
+
+def _item(source: Dataset, *keywords: str) -> Dataset:
+    return _made(**{keyword: source[keyword].value for keyword in keywords})
+
+
+def _made(**values: object) -> Dataset:
+    item = Dataset()
+    for keyword, value in values.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def _uid(*entropy: str) -> str:

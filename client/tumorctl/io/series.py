@@ -72,7 +72,7 @@ class Series:
     """
 
     name: str
-    volume: Volume
+    volume: Volume = field(repr=False)
     description: SeriesTraits
     instances: tuple[pydicom.Dataset, ...] = field(default=(), repr=False)
     frames: tuple[int, ...] = ()

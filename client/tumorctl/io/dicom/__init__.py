@@ -1,0 +1,1 @@
+"""Reading DICOM studies; needs the extra ``clinical``."""
