@@ -130,5 +130,9 @@ def _inputs(source: StudySource, named: Mapping[SeriesRole, str]) -> Iterator[St
         yield from read_source(found, named)
 
 
-def _datasets(source: Sequence[pydicom.Dataset], named: Mapping[SeriesRole, str]) -> Iterator[StudyInput | StudyFailure]:
-    raise NotImplementedError
+def _datasets(
+    source: Sequence[pydicom.Dataset], named: Mapping[SeriesRole, str]
+) -> Iterator[StudyInput | StudyFailure]:
+    with needs_extra("clinical", "reading DICOM"):
+        from tumorctl.io.dicom.reading import read_dicom
+    yield from read_dicom(source, named=named)

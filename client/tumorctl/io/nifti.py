@@ -91,7 +91,9 @@ def sets_of(files: Iterable[Path]) -> Iterator[NiftiSet]:
         yield NiftiSet(stem, _by_role(own))
 
 
-def read_set(study: str, files: Mapping[SeriesRole, tuple[Path, ...]], *, named: Iterable[SeriesRole] = ()) -> StudyInput:
+def read_set(
+    study: str, files: Mapping[SeriesRole, tuple[Path, ...]], *, named: Iterable[SeriesRole] = ()
+) -> StudyInput:
     """Read the volumes of one study.
 
     Args:
@@ -106,15 +108,15 @@ def read_set(study: str, files: Mapping[SeriesRole, tuple[Path, ...]], *, named:
     """
     named = frozenset(named)
     if not files.get(SeriesRole.flair):
-        raise MissingFlair(
-            "no NIfTI file is named like a FLAIR (flair, t2f): name it with --flair, or rename the file"
-        )
+        raise MissingFlair("no NIfTI file is named like a FLAIR (flair, t2f): name it with --flair, or rename the file")
     chosen: dict[SeriesRole, tuple[Series, SeriesChoice]] = {}
     warnings: list[str] = []
     for role in SeriesRole:
         if len(some := files.get(role, ())) > 1:
             option = f"--{role.value.replace('_', '-')}"
-            raise NoSuchSeries(f"{', '.join(file.name for file in some)}: more than one file may be meant; name {option}")
+            raise NoSuchSeries(
+                f"{', '.join(file.name for file in some)}: more than one file may be meant; name {option}"
+            )
         for file in some:
             volume, warning = read_volume(file)
             why = "named by the caller" if role in named else "by the file's name"

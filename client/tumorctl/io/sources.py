@@ -15,13 +15,12 @@ from pathlib import Path, PurePosixPath
 from tumorctl.errors import InvalidInput, InvalidOption, NoSuchSeries, TumorctlError, UnreadableStudy
 from tumorctl.extras import needs_extra
 from tumorctl.io.archives import is_archive, unpacked
+from tumorctl.io.dicom.sniffing import looks_like_dicom
 from tumorctl.io.discovery import is_slice, natural_key
 from tumorctl.io.series import StudyFailure, StudyInput
 from tumorctl.types import SeriesRole
 
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-_DICOM_MARK = b"DICM"
-_DICOM_MARK_AT = 128
 _EARLIER_RESULTS = frozenset({"seg.dcm", "sr.dcm", "overlay.dcm", "mask.nii.gz"})
 
 
@@ -41,7 +40,7 @@ class Source:
         name: relative to the PATH it was found under, with ``/``.
         format: what it is stored as.
         place: the folder or file.
-        files: the NIfTI files; empty otherwise.
+        files: the NIfTI or DICOM files; empty where all under `place` is meant.
     """
 
     name: str
@@ -58,16 +57,21 @@ def find_sources(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator
         skip: a folder that is not searched, such as the one that results are written to.
     """
     loose: dict[Path, list[Path]] = {}
+    loose_dicom: list[Path] = []
     for root in paths:
         if root.is_dir():
             yield from _under(root, skip.resolve() if skip else None)
         elif (kind := format_of(root)) is Format.nifti:
             loose.setdefault(root.absolute().parent, []).append(root)
+        elif kind is Format.dicom:
+            loose_dicom.append(root)
         elif kind is not None:
             yield Source(_stem(root.name), kind, root)
     for folder, files in loose.items():
         name = _stem(files[0].name) if len(files) == 1 else folder.name or "study"
         yield Source(name, Format.nifti, folder, tuple(files))
+    if loose_dicom:
+        yield Source("study", Format.dicom, loose_dicom[0].absolute().parent, tuple(loose_dicom))
 
 
 def format_of(path: Path) -> Format | None:
@@ -80,11 +84,7 @@ def format_of(path: Path) -> Format | None:
         return None
     if path.suffix.lower() == ".zip" and is_archive(path):
         return Format.archive
-    try:
-        with path.open("rb") as file:
-            return Format.dicom if file.read(_DICOM_MARK_AT + 4)[_DICOM_MARK_AT:] == _DICOM_MARK else None
-    except OSError:
-        return None
+    return Format.dicom if looks_like_dicom(path) else None
 
 
 def read_source(source: Source, named: Mapping[SeriesRole, str] | None = None) -> Iterator[StudyInput | StudyFailure]:
@@ -144,7 +144,9 @@ def _named_file(source: Source, role: SeriesRole, name: str) -> Path:
 
 
 def _dicom(source: Source, named: Mapping[SeriesRole, str]) -> Iterator[StudyInput | StudyFailure]:
-    raise NotImplementedError
+    with needs_extra("clinical", "reading DICOM"):
+        from tumorctl.io.dicom.reading import read_dicom
+    yield from read_dicom(source.files or [source.place], named=named)
 
 
 def _under(root: Path, skip: Path | None) -> Iterator[Source]:

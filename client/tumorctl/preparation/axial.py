@@ -72,7 +72,9 @@ def same_voxels(voxels: npt.NDArray[Any], source: Grid, target: Grid) -> npt.NDA
     first = steps[:3, 3]
     last = first + turn @ (np.asarray(target.shape) - 1)
     ends = np.asarray(source.shape) - 1
-    if not np.allclose(np.minimum(first, last), 0, atol=1e-2) or not np.allclose(np.maximum(first, last), ends, atol=1e-2):
+    if not np.allclose(np.minimum(first, last), 0, atol=1e-2) or not np.allclose(
+        np.maximum(first, last), ends, atol=1e-2
+    ):
         return None
     turned = voxels.transpose(axes)
     flips = tuple(slice(None, None, -1 if turn[axis, place] < 0 else 1) for place, axis in enumerate(axes))

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from tumorctl.contract import MIN_SLICE_SIDE
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 _HEAD_LEVEL = 0.1
 _LEAST_FILLED = 0.65
@@ -24,10 +27,9 @@ class Window:
     left: int
     right: int
 
-    @property
-    def index(self) -> tuple[slice, slice]:
-        """To index the last two axes with."""
-        return slice(self.top, self.bottom), slice(self.left, self.right)
+    def of(self, volume: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+        """A view of what is shown of a volume, shape (slice, row, column)."""
+        return volume[:, self.top : self.bottom, self.left : self.right]
 
 
 def window(volume: npt.NDArray[np.uint8]) -> Window:

@@ -56,7 +56,7 @@ class Prepared:
             bool, shape (slice, row, column) of the FLAIR.
         """
         whole = np.zeros(self.axial.shape, np.bool_)
-        whole[(slice(None), *self.window.index)] = masks
+        self.window.of(whole)[...] = masks
         return mask_onto(whole, self.axial, self.flair.grid)
 
     def per_slice(
@@ -94,7 +94,7 @@ class Prepared:
     def _places(self, indices: npt.NDArray[np.generic]) -> npt.NDArray[np.intp]:
         """The axial slices nearest to voxels of the FLAIR."""
         found = self.axial.to_index(self.flair.grid.to_world_ras(indices))[:, 0]
-        return np.clip(np.rint(found), 0, self.axial.shape[0] - 1).astype(np.intp)
+        return np.asarray(np.clip(np.rint(found), 0, self.axial.shape[0] - 1), np.intp)
 
 
 _PARALLEL = 0.999
@@ -141,8 +141,7 @@ def prepare(study: StudyInput) -> Prepared:
         timings["preparation"] += time.perf_counter() - started
     started = time.perf_counter()
     shown = window(channels[SeriesRole.flair])
-    place = (slice(None), *shown.index)
-    slices = np.stack([channels[role][place] for role in SeriesRole], axis=-1)
+    slices = np.stack([shown.of(channels[role]) for role in SeriesRole], axis=-1)
     timings["preparation"] += time.perf_counter() - started
     return Prepared(
         slices=slices,

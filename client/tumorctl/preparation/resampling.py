@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 (the name its own documentation uses)
 
 from tumorctl.core.geometry import Grid, Volume, points_lps_of_ras
 from tumorctl.preparation.axial import same_voxels
@@ -47,7 +47,9 @@ def onto(volume: Volume, grid: Grid, transform: Any = None) -> npt.NDArray[np.fl
     reference = sitk.Image([grid.shape[axis] for axis in _XYZ], sitk.sitkUInt8)
     place(reference, grid)
     transform = sitk.Transform(3, sitk.sitkIdentity) if transform is None else transform
-    return np.asarray(sitk.GetArrayFromImage(sitk.Resample(as_image(volume), reference, transform, sitk.sitkLinear, 0.0)))
+    return np.asarray(
+        sitk.GetArrayFromImage(sitk.Resample(as_image(volume), reference, transform, sitk.sitkLinear, 0.0))
+    )
 
 
 def mask_onto(mask: npt.NDArray[np.bool_], source: Grid, target: Grid) -> npt.NDArray[np.bool_]:
