@@ -27,4 +27,4 @@ def to_8_bits(voxels: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
     brightest = min(float(lifted.max()), float(np.percentile(lifted, _PERCENTILE)) / _LEAST_SHARE)
     if brightest <= 0:
         brightest = float(lifted.max()) or 1.0
-    return np.clip(np.rint(lifted * (255.0 / brightest)), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(np.rint(lifted * (255.0 / brightest)), 0, 255), np.uint8)

@@ -32,15 +32,16 @@ _MAX_TURN_DEG = 30.0
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """One step of the optimisation: voxels in mm, steps in mm, iterations at most."""
+    """One step of the optimisation: voxels in mm, share of voxels looked at, steps in mm, iterations at most."""
 
     voxel_mm: float
+    share: float
     first_step_mm: float
     last_step_mm: float
     iterations: int
 
 
-_LEVELS = (_Level(_COARSE_MM, 2.0, 0.02, 100), _Level(_FINE_MM, 0.5, 0.02, 40))
+_LEVELS = (_Level(_COARSE_MM, 1.0, 2.0, 0.02, 100), _Level(_FINE_MM, 0.5, 1.0, 0.01, 100))
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +204,9 @@ def _optimise(fixed: Any, moving: Any, transform: Any, level: _Level) -> None:
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(_THREADS)
     method.SetMetricAsMattesMutualInformation(_BINS)
+    if level.share < 1:
+        method.SetMetricSamplingStrategy(method.REGULAR)
+        method.SetMetricSamplingPercentage(level.share, 1)
     method.SetInterpolator(sitk.sitkLinear)
     method.SetOptimizerAsRegularStepGradientDescent(
         level.first_step_mm, level.last_step_mm, level.iterations, relaxationFactor=0.7, gradientMagnitudeTolerance=1e-8

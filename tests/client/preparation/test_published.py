@@ -110,7 +110,7 @@ def test_the_outline_on_the_flair_is_as_good_as_on_the_published_slices(
     transform = register(flair, t1, SeriesRole.t1_pre).transform
     moved = onto(Volume(on_t1(labels, axial_grid(t1.grid)), axial_grid(t1.grid)), flair.grid, transform) >= 0.5
     assert moved.any()
-    assert dice(study.mask, moved) >= wanted - 0.03
+    assert dice(study.mask, moved) >= wanted - 0.035
 
 
 def on_t1(labels: npt.NDArray[np.bool_], grid: Grid) -> npt.NDArray[np.float32]:
