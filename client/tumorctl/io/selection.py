@@ -94,11 +94,12 @@ _FLAG_OF_ROLE: Final = {
 # Words are looked for between blanks: "_", "." and the like part words, and so do the ends.
 _SET_ASIDE: Final = {
     Kind.localiser: r"locali[sz]er\w*|scout|survey|loc|3 ?pl(?:ane)?|aahead\w*|smart ?brain|calibration|prescan",
-    Kind.diffusion: r"e?dwi\w*|diff\w*|e?adc|trace\w*|dti|tensor|b ?1000|ep2d",
+    Kind.diffusion: r"e?dwi\w*|diff\w*|e?adc|trace\w*|dti|tensor|b ?1000|apparent",
     Kind.perfusion: r"perf\w*|dsc|dce|asl|r?cb[vf]|mtt|ttp|pwi",
     Kind.susceptibility: r"swi\w*|swan|swip|susc\w*|h[ae]?emo|t2 ?\*|t2 ?star|venobold|phase",
     Kind.vessels: r"tof|mra|mrv|angio\w*|mrs|svs|csi|bold|fmri|spectro\w*",
-    Kind.derived: r"min ?ip|mip|mpr|sub|subtr\w*|reform\w*|map|maps|fused|collage|screen ?save",
+    Kind.derived: r"min ?ip|mip|mpr|subtr\w*|subs?(?= (?:$|t1|post|pre|gd|km|c|ax|tra|sag|cor))"
+    r"|reform\w*|map|maps|fused|collage|screen ?save",
 }
 _SET_ASIDE_TYPES: Final = {
     Kind.localiser: {"LOCALIZER"},
@@ -127,14 +128,19 @@ _T1_WORD: Final = r"\w*t1w?|t1(?:c|ce|gd|n|wce?|fl\w*)|mprage\w*|mp ?rage|bravo|
 _T2_WORD: Final = r"t2w?|\w*t2w?"
 _STIR_WORD: Final = r"stir"
 _PD_WORD: Final = r"pdw?|proton density|dp"
+_AGENT: Final = r"gd|gad\w*|contrast\w*|km|kontrast\w*|mdc|cm|agent"
 _BEFORE_WORD: Final = (
-    r"(?:w ?/ ?o|without|no|non|ohne|sans|senza|sin) ?(?:gd|gado?\w*|contrast\w*|c|km|kontrast\w*|mdc|cm)?"
-    r"|pre\w{0,2}|pre ?contrast|nativ\w*|unenhanced|plain|t1n|vor ?km|before"
+    rf"(?:w ?/ ?o|wo|without|no|non|ohne|sans|senza|sin|vor) ?(?:iv )?(?:{_AGENT}|c)|(?:w ?/ ?o|wo)(?! (?:fs|fat))"
+    rf"|pre(?! ?op)|pre ?(?:{_AGENT})|nativ\w*|unenhanced|noncontrast|plain|t1n|before"
 )
 _AFTER_WORD: Final = (
-    r"post\w{0,8}|gd|gad\w*|\+ ?c|c ?\+|\+ ?gd?|km|kontrast\w*|contrast\w*|ce|mdc|enhanced|dotarem|prohance|multihance"
-    r"|magnevist|clariscan|nach ?km|t1(?:c|ce|gd|wce?)|after|\w*gd|with gad\w*"
+    rf"post(?! ?op)|post ?(?:{_AGENT}|c)|{_AGENT}|\+ ?(?:c|gd)|c ?\+|ce|enhanced|after|\w+gd|\w*gado\w*"
+    r"|dotarem|prohance|multihance|magnevist|clariscan|t1(?:c|ce|gd|wce?)"
 )
+_WITH_AND_WITHOUT: Final = re.compile(
+    rf"(?<= )w(?:ith)? ?/? ?(?:and |\+ ?)?(?:wo|w ?/ ?o|without) (?:(?:{_AGENT}|c)(?= ))?"
+)
+"""How a whole protocol is called that has both."""
 
 
 def classify(traits: SeriesTraits) -> Verdict:
@@ -205,13 +211,27 @@ _SHOWN: Final = 12
 
 
 def _words(text: str) -> str:
-    return " " + re.sub(r"[^\w+*/]+|_", " ", text.lower()).strip() + " "
+    apart = re.sub(r"[^\w+*/]+|_", " ", text.lower()).replace("+", " +")
+    return " " + " ".join(apart.split()) + " "
+
+
+def _match(pattern: str, text: str) -> re.Match[str] | None:
+    """The first match of a pattern between blanks."""
+    return re.search(rf"(?<= )(?:{pattern})(?= )", text)
 
 
 def _word(pattern: str, text: str) -> str | None:
-    """The first match of a pattern between blanks, as it stands in the text."""
-    match = re.search(rf"(?<= )(?:{pattern})(?= )", text)
+    match = _match(pattern, text)
     return match.group().strip() if match else None
+
+
+def _agent_word(text: str) -> tuple[bool, str] | None:
+    """Whether words tell of a contrast agent, and which; the first counts, for the series' own come before others'."""
+    text = _WITH_AND_WITHOUT.sub("", text)
+    before, after = _match(_BEFORE_WORD, text), _match(_AFTER_WORD, text)
+    if before and (not after or before.start() <= after.start()):
+        return False, before.group().strip()
+    return (True, after.group().strip()) if after else None
 
 
 def _set_aside(traits: SeriesTraits, text: str) -> Verdict | None:
@@ -261,11 +281,8 @@ def _weighting(traits: SeriesTraits, text: str) -> Verdict:
 
 
 def _t1(traits: SeriesTraits, text: str, reason: str, *, by_word: bool) -> Verdict:
-    before, after = _word(_BEFORE_WORD, text), _word(_AFTER_WORD, text)
-    if before:
-        return Verdict(Kind.t1_pre, f"{reason}, and '{before}'", by_word)
-    if after:
-        return Verdict(Kind.t1_post, f"{reason}, and '{after}'", by_word)
+    if said := _agent_word(text):
+        return Verdict(Kind.t1_post if said[0] else Kind.t1_pre, f"{reason}, and '{said[1]}'", by_word)
     if traits.contrast:
         return Verdict(Kind.t1_post, f"{reason}, and a contrast agent in the header", by_word)
     return Verdict(Kind.t1_pre, f"{reason}, and nothing tells of a contrast agent", by_word)
@@ -327,10 +344,8 @@ def _reasons(
 
 
 def _after_contrast(traits: SeriesTraits) -> bool:
-    text = _words(traits.text)
-    if _word(_BEFORE_WORD, text):
-        return False
-    return bool(_word(_AFTER_WORD, text)) or bool(traits.contrast)
+    said = _agent_word(_words(traits.text))
+    return said[0] if said else bool(traits.contrast)
 
 
 def _find(candidates: Sequence[Candidate], role: SeriesRole, name: str) -> int:

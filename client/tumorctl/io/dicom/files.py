@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from tumorctl.io.discovery import natural_key
 MAX_OBJECT_BYTES: Final = 2 << 30
 """Of one DICOM file, and of its content where the file is deflated."""
 
-_PIXELS: Final = frozenset({"PixelData", "FloatPixelData", "DoubleFloatPixelData"})
+_PIXEL_TAGS: Final = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
 _NAMING: Final = (
     "PatientName",
     "PatientID",
@@ -44,6 +45,8 @@ _NAMING: Final = (
     "SOPInstanceUID",
 )
 """What must not stand in a name that is shown."""
+_NAMES: Final = frozenset({"PatientName", "OtherPatientNames", "PatientBirthName", "ReferringPhysicianName"})
+"""Of people: each part of them is private."""
 _FIRST_LOOK: Final = (*_NAMING, "SOPClassUID", "Modality")
 _SHORTEST_SECRET: Final = 3
 
@@ -125,12 +128,16 @@ def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
             continue
         if not os.path.lexists(each):
             raise InvalidInput(f"{each} does not exist")
-        for path in _files(each):
+        closed: list[OSError] = []
+        for path in _files(each, closed):
+            name = path.name if path == each else path.relative_to(each).as_posix()
+            if not os.access(path, os.R_OK):
+                yield Damaged(name, _closed())
+                continue
             real = path.resolve()
             if real in seen or not stat.S_ISREG(path.stat().st_mode) or not looks_like_dicom(path):
                 continue
             seen.add(real)
-            name = path.name if path == each else path.relative_to(each).as_posix()
             try:
                 source = privately(lambda path=path, name=name, each=each: _look(path, name, each), _damaged)  # type: ignore[misc]
             except InvalidInput as error:
@@ -138,6 +145,8 @@ def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
                 continue
             if source is not None:
                 yield source
+        for refusal in closed:
+            yield Damaged(Path(refusal.filename or each).relative_to(each).as_posix(), _closed())
 
 
 def secrets_in(header: Dataset) -> frozenset[str]:
@@ -145,9 +154,10 @@ def secrets_in(header: Dataset) -> frozenset[str]:
     found: set[str] = set()
     for keyword in _NAMING:
         value = str(header.get(keyword) or "")
-        words = {value, *value.replace("^", " ").replace("=", " ").split()} if "Name" in keyword else {value}
+        words = {value, *value.replace("^", " ").replace("=", " ").split()} if keyword in _NAMES else {value}
         found |= {_plain(word) for word in words}
-    return frozenset(word for word in found if len(word) >= _SHORTEST_SECRET)
+    # Most files of a study share them, and there may be very many files.
+    return frozenset(sys.intern(word) for word in found if len(word) >= _SHORTEST_SECRET)
 
 
 def may_show(name: str, secrets: Iterable[str]) -> bool:
@@ -160,11 +170,11 @@ def _plain(text: str) -> str:
     return "".join(letter for letter in text.casefold() if letter.isalnum())
 
 
-def _files(root: Path) -> Iterator[Path]:
+def _files(root: Path, closed: list[OSError]) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
-    for folder, folders, files in os.walk(root):
+    for folder, folders, files in os.walk(root, onerror=closed.append):
         folders.sort(key=natural_key)
         for name in sorted(files, key=natural_key):
             path = Path(folder, name)
@@ -233,11 +243,12 @@ def _without_pixels(dataset: Dataset) -> Dataset:
     return header
 
 
-_PIXEL_TAGS: Final = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
+def _closed() -> UnreadableStudy:
+    return UnreadableStudy("cannot be opened: no permission; make it readable")
 
 
 def _damaged(kind: str) -> UnreadableStudy:
-    return UnreadableStudy(f"damaged or cut off ({kind})")
+    return UnreadableStudy(f"damaged or cut off ({kind}): have it sent again")
 
 
 def _damaged_dataset(kind: str) -> UnreadableStudy:

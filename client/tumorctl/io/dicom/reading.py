@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage, MRImageStorage
 
 from tumorctl.core.geometry import Volume
-from tumorctl.errors import InvalidInput, TumorctlError, UnreadableStudy, UnusableSeries, WrongModality
+from tumorctl.errors import InvalidInput, TumorctlError, UnreadableStudy, WrongModality
 from tumorctl.io.dicom.files import Damaged, Source, may_show, sources_of
 from tumorctl.io.dicom.pixels import voxels_of
 from tumorctl.io.dicom.quiet import privately
@@ -109,14 +109,16 @@ def _folder(group: Sequence[Source]) -> PurePosixPath:
 
 
 def _is_scan(source: Source) -> bool:
-    return source.sop_class in _MR or source.modality not in _NO_SCANS
+    # MR by modality alone are secondary captures, spectra and raw data.
+    return source.sop_class in _MR or source.modality not in {*_NO_SCANS, "MR"}
 
 
 def _outcome(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput | StudyFailure:
     try:
         return _read(study, named)
     except TumorctlError as error:
-        return StudyFailure(study.name, error)
+        damage = "; ".join(_Namer(study).damage())
+        return StudyFailure(study.name, type(error)(f"{error}; {damage}") if damage else error)
 
 
 def _read(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput:
@@ -128,7 +130,7 @@ def _read(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput:
     namer = _Namer(study)
     warnings = [*namer.damage()]
     stacks, broken = _stacks(scans, namer)
-    warnings += broken
+    warnings += [str(error) for error in broken]
     candidates = [
         Candidate(
             name=f"series {place} of {len(stacks)}",
@@ -140,9 +142,8 @@ def _read(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput:
     ]
     roles = ranked(candidates, named)
     if SeriesRole.flair not in roles:
-        if broken and not stacks:
-            raise UnusableSeries("; ".join(broken))
-        raise missing_flair(candidates)
+        # The FLAIR may be what is broken.
+        raise broken[0] if broken else missing_flair(candidates)
     chosen: dict[SeriesRole, tuple[Series, SeriesChoice]] = {}
     for role, options in roles.items():
         picked = _pick(role, options, candidates, stacks, namer, must=role in (named or {}))
@@ -200,15 +201,15 @@ def _series(candidate: Candidate, stack: Stack, namer: _Namer) -> Series:
     raise failure
 
 
-def _stacks(scans: Sequence[Source], namer: _Namer) -> tuple[list[Stack], list[str]]:
+def _stacks(scans: Sequence[Source], namer: _Namer) -> tuple[list[Stack], list[InvalidInput]]:
     """All stacks of a study in the order of their series' numbers, and what cannot be parted into stacks."""
     series: dict[str, list[Slice]] = {}
-    broken: list[str] = []
+    broken: list[InvalidInput] = []
     for source in scans:
         try:
             slices = privately(lambda source=source: slices_of(source), _odd_header)  # type: ignore[misc]
         except InvalidInput as error:
-            broken.append(f"{namer.source(source)}: {error}")
+            broken.append(type(error)(f"{namer.source(source)}: {error}"))
             continue
         series.setdefault(source.series, []).extend(slices)
     stacks = [

@@ -22,7 +22,6 @@ TEXTS = (
 )
 SPOILERS = {
     "nothing": lambda each: None,
-    "dates": lambda each: each.update({}),
     "gap": lambda each: setattr(each, "ImagePositionPatient", [0, 0, 9999]),
     "pixels": lambda each: setattr(each, "PixelData", each.PixelData[:20]),
     "no pixels": lambda each: delattr(each, "PixelData"),
@@ -52,11 +51,15 @@ def test_nothing_typed_in_a_header_is_said(
                     SPOILERS[name](instance)
                 instance.save_as(folder / f"{PLANTED}-{sequence.name}-{number}", enforce_file_format=True)
         (folder / f"{PLANTED}.odd").write_bytes(bytes(128) + b"DICM" + PLANTED.encode() * 9)
+    # Writing the files said a lot already.
+    caplog.clear()
+    recwarn.clear()
+    capfd.readouterr()
     with warnings.catch_warnings():
-        warnings.simplefilter("always")
+        warnings.simplefilter("error")
         studies = list(read_dicom([tmp_path]))
     said = [repr(studies), *(str(record.getMessage()) for record in caplog.records)]
-    said += [str(warning.message) for warning in recwarn], *capfd.readouterr()
+    said += [*(str(warning.message) for warning in recwarn), *capfd.readouterr()]
     for study in studies:
         if isinstance(study, StudyFailure):
             said += [study.study, *traceback.format_exception(study.error)]
@@ -65,7 +68,7 @@ def test_nothing_typed_in_a_header_is_said(
                 said.append(str(chain))
                 chain = chain.__cause__ or chain.__context__
         else:
-            assert name in ("nothing", "dates")
+            assert name == "nothing"
             said += [study.study, *study.warnings, *(choice.reason for _, choice in study.chosen.values())]
     for secret in secrets:
         assert not [text for text in said if secret.lower() in text.lower()]
@@ -80,8 +83,7 @@ def plant(instance: Dataset, sequence: Sequence) -> None:
     instance.StudyDate = instance.PatientBirthDate = "29990131"
     instance.SpecificCharacterSet = PLANTED
     for keyword in ("BodyPartExamined", "PatientSex", "PatientAge", "StudyTime", "ScanOptions", "SeriesNumber"):
-        element = instance[keyword] if keyword in instance else None
-        if element is not None:
+        if keyword in instance:
             instance.add_new(keyword, "LO" if dictionary_VR(keyword) == "IS" else "CS", f"{PLANTED.lower()} !")
     instance.add_new(0x00101030, "LO", f"{PLANTED} kg")
     instance.add_new(0x00091001, "LO", PLANTED)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.uid import (
+    UID,
     DeflatedExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
@@ -19,6 +21,7 @@ from pydicom.uid import (
 )
 
 from clinical_phantoms import Phantom, Plane, Sequence
+from predictions import predicted
 from tumorctl.errors import InvalidInput, MissingFlair, NoSuchSeries, UnreadableStudy
 from tumorctl.io.dicom.reading import read_dicom
 from tumorctl.io.series import SeriesRole, StudyFailure, StudyInput
@@ -84,7 +87,7 @@ def test_places_agree_with_an_independent_reader(tmp_path: Path, scan: Phantom) 
     order=st.randoms(use_true_random=False),
 )
 def test_any_order_of_slices_in_any_plane_gives_the_same_volume(
-    tilt: tuple[float, float, float], plane: Plane, against: bool, order: st.RandomsProtocol
+    tilt: tuple[float, float, float], plane: Plane, against: bool, order: Random
 ) -> None:
     scan = Phantom(plane=plane, tilt_deg=tilt, against_normal=against, shape=(4, 5, 6), spacing_mm=(30.0, 40.0, 35.0))
     instances: list[Dataset | Path] = list(scan.instances(Sequence.flair))
@@ -130,7 +133,7 @@ def test_multi_frame_objects_read_like_classic_ones(tmp_path: Path, scan: Phanto
     [JPEGLSLossless, RLELossless, JPEG2000Lossless, JPEGLosslessSV1, DeflatedExplicitVRLittleEndian],
     ids=lambda syntax: syntax.keyword,
 )
-def test_compressed_pixels_are_bit_exact(tmp_path: Path, syntax: str) -> None:
+def test_compressed_pixels_are_bit_exact(tmp_path: Path, syntax: UID) -> None:
     for number, instance in enumerate(SMALL.instances(Sequence.flair)):
         path = tmp_path / f"{number}"
         instance.save_as(path, enforce_file_format=True)
@@ -262,7 +265,7 @@ def test_a_folder_without_dicom_fails_and_one_that_is_not_there_raises(tmp_path:
         list(read_dicom([tmp_path / "nowhere"]))
 
 
-def pack(path: Path, syntax: str) -> None:
+def pack(path: Path, syntax: UID) -> None:
     """Compress a file in place, by pydicom where it can, else by GDCM."""
     dataset = dcmread(path)
     if syntax in (JPEGLSLossless, RLELossless):
@@ -289,3 +292,30 @@ def pack(path: Path, syntax: str) -> None:
         writer.SetImage(change.GetOutput())
         writer.SetFileName(str(path))
         assert writer.Write()
+
+
+@pytest.mark.parametrize("multi_frame", [False, True], ids=["classic", "multi-frame"])
+def test_results_refer_to_what_was_read_and_are_passed_over_when_they_come_back(
+    tmp_path: Path, multi_frame: bool
+) -> None:
+    scan = Phantom(shape=(12, 32, 36), spacing_mm=(14.0, 7.2, 6.4), tilt_deg=(9.0, -6.0, 5.0), against_normal=True)
+    if multi_frame:
+        scan.multi_frame(Sequence.flair).save_as(tmp_path / "flair", enforce_file_format=True)
+    else:
+        scan.write(tmp_path, sequences=(Sequence.flair,))
+    series, _ = one([tmp_path]).chosen[SeriesRole.flair]
+    lps = series.volume.grid.to_world_ras(np.moveaxis(np.indices(series.volume.voxels.shape), 0, -1)) * (-1, -1, 1)
+    inside = (np.square((lps - scan.lesion_center_lps) / scan.lesion_radii_mm).sum(axis=-1)) <= 1
+    prediction = predicted(
+        scan,
+        mask=inside,
+        grid=series.volume.grid,
+        flair=series.volume,
+        flair_instances=series.instances,
+        flair_frames=series.frames,
+    )
+    for number, result in enumerate((prediction.to_dicom_seg(), prediction.to_dicom_sr(), prediction.to_dicom_sc())):
+        result.save_as(tmp_path / f"result{number}", enforce_file_format=True)
+    again, _ = one([tmp_path]).chosen[SeriesRole.flair]
+    assert again.name == "series 1 of 1"
+    np.testing.assert_array_equal(again.volume.voxels, series.volume.voxels)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import tracemalloc
 import zlib
@@ -12,7 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom import Dataset, dcmread
 from pydicom.encaps import encapsulate
-from pydicom.uid import CTImageStorage, HTJ2KLossless, JPEGLSLossless, RLELossless, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
+    JPEGLSLossless,
+    RLELossless,
+    generate_uid,
+)
 
 from clinical_phantoms import Phantom, Plane, Sequence
 from tumorctl.errors import (
@@ -172,6 +180,7 @@ def test_results_and_other_objects_are_passed_over(tmp_path: Path) -> None:
             ("SR", "1.2.840.10008.5.1.4.1.1.88.34"),
             ("DOC", "1.2.840.10008.5.1.4.1.1.104.1"),
             ("OT", "1.2.840.10008.5.1.4.1.1.7.4"),
+            ("MR", "1.2.840.10008.5.1.4.1.1.7.4"),
         ]
     ):
         result = flair()[0]
@@ -218,6 +227,14 @@ def test_a_damaged_header_beside_a_study_is_told(tmp_path: Path) -> None:
     assert [text for text in study.warnings if "cannot be read, scan/odd the first" in text]
     assert isinstance(failed, StudyFailure)
     assert failed.study == "apart/odd"
+    missing = sorted((tmp_path / "scan").glob("IM*"))
+    for path in missing:
+        if dcmread(path).SeriesNumber == 3 and dcmread(path).InstanceNumber == 3:
+            path.unlink()
+    broken = next(iter(read_dicom([tmp_path / "scan"])))
+    assert isinstance(broken, StudyFailure)
+    assert "a slice is missing" in str(broken.error)
+    assert "odd the first" in str(broken.error)
 
 
 def test_another_candidate_takes_the_place_of_a_broken_one() -> None:
@@ -233,6 +250,20 @@ def test_another_candidate_takes_the_place_of_a_broken_one() -> None:
     assert set(study.chosen) == {SeriesRole.flair}
     assert study.chosen[SeriesRole.flair][0].name == "series 2 of 3"
     assert [text.split(":")[0] for text in study.warnings] == ["series 1 of 3", "series 3 of 3"]
+
+
+def test_what_may_not_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SMALL.write(tmp_path / "scan")
+    (tmp_path / "scan" / "closed").touch()
+    # Root may open anything, so the answer of the operating system is made up.
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "closed" and access(path, mode))
+    (study,) = read_dicom([tmp_path])
+    assert isinstance(study, StudyInput)
+    assert study.warnings == (
+        "a file beside the study's cannot be read, scan/closed the first: cannot be opened: no permission; "
+        "make it readable; slices may be missing",
+    )
 
 
 def test_declared_sizes_are_checked_before_anything_is_decoded() -> None:
@@ -252,6 +283,7 @@ def test_declared_frames_are_checked() -> None:
     enhanced.NumberOfFrames = 2_000_000_000
     (study,) = read_dicom([enhanced])
     assert isinstance(study, StudyFailure)
+    assert isinstance(study.error, OversizedInput)
     assert "2,000,000,000 frames" in str(study.error)
 
 
@@ -276,7 +308,7 @@ def test_a_deflated_bomb_is_not_inflated(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(files, "MAX_OBJECT_BYTES", 1 << 20)
     path = tmp_path / "bomb"
     each = flair()[0]
-    each.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1.99"
+    each.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     each.save_as(path, enforce_file_format=True)
     meta = 132 + 12 + int(dcmread(path, stop_before_pixels=True).file_meta.FileMetaInformationGroupLength)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
