@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -117,7 +118,7 @@ def test_files_by_role_folders_zips_and_names_give_the_same(tmp_path: Path) -> N
 def broken(folder: Path, kind: str) -> type[InvalidInput]:
     """Break the FLAIR of a study in one way; returns the error it must give."""
     path = folder / "flair.nii.gz"
-    image = nibabel.load(path)
+    image: Any = nibabel.load(path)
     voxels = np.asarray(image.dataobj).astype(np.float32)
     if kind in ("NaN", "infinite"):
         voxels[1, 2, 3] = np.nan if kind == "NaN" else np.inf

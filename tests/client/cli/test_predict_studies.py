@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -58,7 +59,8 @@ def test_studies_and_slices_in_one_call(predict: object, tmp_path: Path) -> None
     assert "flair.nii.gz" in studies["broken"]["error"]
     own = [row for row in rows if row["study"] == "sound"]
     assert [row["slice"] for row in own] == [str(number) for number in range(1, 19)]
-    mask = nibabel.load(output / "studies" / "sound" / "mask.nii.gz").get_fdata().transpose(2, 1, 0)
+    image: Any = nibabel.load(output / "studies" / "sound" / "mask.nii.gz")
+    mask = image.get_fdata().transpose(2, 1, 0)
     assert [int(row["area_px"]) for row in own] == mask.sum(axis=(1, 2)).astype(int).tolist()
     for row in own:
         assert row["tumor"] == ("true" if int(row["area_px"]) else "false")
