@@ -65,6 +65,34 @@ def held_out_patients(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack_patients(tmp_path_factory.mktemp("held-out"), "--only", *read_split().test)
 
 
+RAW_PATIENT = "TCGA_FG_6692_20020606"
+
+
+@pytest.fixture(scope="session")
+def raw_study() -> Path:
+    """Folder with the NIfTI files, as acquired, that the slices of `published_study` were made from."""
+    return _shared_folder("nifti-tcga-fg-6692")
+
+
+@pytest.fixture(scope="session")
+def brats_study() -> Path:
+    """Folder with one BraTS case and its label map."""
+    return _shared_folder("nifti-brats-gli-00000")
+
+
+@pytest.fixture(scope="session")
+def published_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the published slices and labels of the patient of `raw_study`."""
+    return unpack_patients(tmp_path_factory.mktemp("pair"), "--only", RAW_PATIENT) / RAW_PATIENT
+
+
+def _shared_folder(name: str) -> Path:
+    folder = SHARED_DATA / name
+    if not folder.is_dir():
+        pytest.skip(f"{name} is not at {SHARED_DATA} (set TUMORCTL_TEST_DATA)")
+    return folder
+
+
 def unpack_patients(folder: Path, *arguments: str) -> Path:
     """Unpack real patients, or skip where the data is absent."""
     script = SHARED_DATA / "unpack_lgg.py"

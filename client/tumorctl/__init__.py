@@ -49,7 +49,18 @@ if TYPE_CHECKING:
         UnusableSeries,
         WrongModality,
     )
-    from tumorctl.types import ClientOptions, ConnectionOptions, EngineInfo, Precision, SlicePrediction, TlsOptions
+    from tumorctl.study import StudyPrediction
+    from tumorctl.types import (
+        ClientOptions,
+        ConnectionOptions,
+        EngineInfo,
+        Precision,
+        RegistrationReport,
+        SeriesChoice,
+        SeriesRole,
+        SlicePrediction,
+        TlsOptions,
+    )
 
 __version__ = "0.1.0"
 
@@ -87,11 +98,15 @@ _HOME = {
         "UnusableSeries",
         "WrongModality",
     ),
+    "tumorctl.study": ("StudyPrediction",),
     "tumorctl.types": (
         "ClientOptions",
         "ConnectionOptions",
         "EngineInfo",
         "Precision",
+        "RegistrationReport",
+        "SeriesChoice",
+        "SeriesRole",
         "SlicePrediction",
         "TlsOptions",
     ),
@@ -125,11 +140,15 @@ __all__ = [
     "OversizedInput",
     "PortTaken",
     "Precision",
+    "RegistrationReport",
+    "SeriesChoice",
+    "SeriesRole",
     "ServeError",
     "ServerError",
     "ServerRefused",
     "ServerUnavailable",
     "SlicePrediction",
+    "StudyPrediction",
     "TlsOptions",
     "TumorClient",
     "TumorctlError",

@@ -1,16 +1,19 @@
-"""Folders of slices through a client to a folder of results; decoding, inference and writing overlap."""
+"""Folders of slices, and whole studies, through a client to a folder of results.
+
+With slices, decoding, inference and writing overlap; studies follow one after the other.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +25,14 @@ from tumorctl.core.parallel import map_ahead
 from tumorctl.errors import TumorctlError
 from tumorctl.io.discovery import SliceFile, UnreadableFolder, discover
 from tumorctl.io.slices import read_slice
+from tumorctl.io.sources import Source, find_sources, format_of
 from tumorctl.outputs.images import encode_mask, encode_overlay
 from tumorctl.outputs.results import ResultFolder, SliceRow, StudyRow
-from tumorctl.types import SlicePrediction
+from tumorctl.study_batch import check, predict_sources
+from tumorctl.types import SeriesRole, SlicePrediction
 from tumorctl.volumes import without_islands
+
+Found = TypeVar("Found", SliceFile | UnreadableFolder, Source)
 
 NOTICE = "Research use only. Not a medical device."
 
@@ -44,11 +51,15 @@ class BatchOptions:
         output: folder for the results.
         overlays: whether to draw overlays.
         main_share: islands of tumour smaller than this part of their scan's largest one are dropped; 0 keeps all.
+        named: which files or series of a whole study play a role, where the caller named them.
+        dicom: whether to write DICOM objects for studies that were read from DICOM.
     """
 
     output: Path
     overlays: bool = True
     main_share: float = MAIN_SHARE
+    named: Mapping[SeriesRole, str] = field(default_factory=dict)
+    dicom: bool = True
 
 
 @dataclass(slots=True)
@@ -60,7 +71,7 @@ class Counts:
         slices: slices found.
         tumor_slices: slices that show a tumour.
         segmented: slices that passed the gate.
-        failed: slices and folders with an error.
+        failed: slices, folders and studies with an error.
     """
 
     studies: int = 0
@@ -86,27 +97,32 @@ def predict_folders(
     on_study: Callable[[StudyRow], None] = lambda row: None,
     stop: threading.Event | None = None,
 ) -> dict[str, Any]:
-    """Predict all slices under files and folders and write the results folder of the contract.
+    """Predict all slices and studies under files and folders and write the results folder of the contract.
 
-    What is wrong with one slice becomes its row's error. Where the run ends early, interrupted or because inference
-    failed, the rows so far are kept and ``run.json`` says so.
+    What is wrong with one slice or study becomes its row's error. Where the run ends early, interrupted or because
+    inference failed, the rows so far are kept and ``run.json`` says so.
 
     Args:
         client: what predicts.
-        paths: files and folders; each folder with slices is a study.
+        paths: files and folders; each folder with slices is a study, and NIfTI, DICOM and zip files hold studies.
         options: what to write.
         on_slice: called with each row, in order.
         on_study: called with each finished study.
-        stop: once set, no more slices are begun; those at work are finished.
+        stop: once set, no more slices or studies are begun; those at work are finished.
 
     Returns:
         The content of ``run.json``; its ``status`` is ``complete`` or ``interrupted``.
 
     Raises:
-        InvalidInput: a path does not exist.
+        InvalidInput: a path does not exist, or series are named for more than one study.
+        MissingExtra: there are NIfTI or DICOM files, and the clinical part is not installed.
         OutputError: a table could not be written.
         EngineError: inference failed.
     """
+    paths = list(paths)
+    sources = list(find_sources(paths, skip=options.output))
+    check(sources, options.named)
+    slices = [path for path in paths if path.is_dir() or format_of(path) is None]
     results = ResultFolder(options.output)
     counts = Counts()
     started = datetime.now(timezone.utc), time.monotonic()
@@ -121,16 +137,38 @@ def predict_folders(
                 on_study(study)
 
         try:
-            found = _until(stop, discover(paths, skip=options.output))
+            taken: set[str] = set()
+            found = _until(stop, discover(slices, skip=options.output))
             with closing(_rows(client, found, results, options)) as rows:
                 for row in rows:
                     if study is None or study.study != row.study:
                         close_study()
                         study = StudyRow(row.study)
+                        taken.add(row.study)
                     study.add(row)
                     counts.add(row)
                     predictions.add(row.cells())
                     on_slice(row)
+            close_study()
+            study = None
+            whole = predict_sources(
+                client,
+                _until(stop, sources),
+                options.output,
+                named=options.named,
+                main_share=options.main_share,
+                dicom=options.dicom,
+                taken=taken,
+            )
+            for rows_of_study, study_row in whole:
+                for row in rows_of_study:
+                    counts.add(row)
+                    predictions.add(row.cells())
+                    on_slice(row)
+                counts.failed += bool(study_row.problem)
+                study = study_row
+                close_study()
+                study = None
             if stop is not None and stop.is_set():
                 status = "interrupted"
         except KeyboardInterrupt:
@@ -148,9 +186,7 @@ def predict_folders(
     return run
 
 
-def _until(
-    stop: threading.Event | None, found: Iterable[SliceFile | UnreadableFolder]
-) -> Iterator[SliceFile | UnreadableFolder]:
+def _until(stop: threading.Event | None, found: Iterable[Found]) -> Iterator[Found]:
     for item in found:
         if stop is not None and stop.is_set():
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
     from tumorctl.config import Settings
     from tumorctl.engines.base import BatchAnswer, Engine
+    from tumorctl.studies import StudySource
+    from tumorctl.study import StudyPrediction
 
 Key = TypeVar("Key")
 
@@ -158,6 +161,38 @@ class TumorClient:
         finally:
             for left in waiting:
                 left.cancel()
+
+    def predict_study(
+        self,
+        source: StudySource,
+        *,
+        flair: str | os.PathLike[str] | None = None,
+        t1_pre: str | os.PathLike[str] | None = None,
+        t1_post: str | os.PathLike[str] | None = None,
+        main_share: float | None = None,
+    ) -> StudyPrediction:
+        """Predict one whole study: its series are registered, the tumour is outlined on the FLAIR as it was acquired.
+
+        Args:
+            source: a folder, a NIfTI or DICOM file or a zip file; files by role, such as ``{"flair": "a.nii.gz"}``; or
+                the pydicom datasets of a study.
+            flair: which file or series is the FLAIR, where this is not to be found out.
+            t1_pre: likewise the T1 before contrast.
+            t1_post: likewise the T1 after contrast.
+            main_share: islands smaller than this part of the largest lesion are dropped, 0 keeps all; by default as
+                ``tumorctl predict``.
+
+        Raises:
+            InvalidInput: there is no study, there are several, or it cannot be used; the kinds say why.
+            MissingExtra: the clinical part is not installed.
+            DeadlineExceeded: a batch took longer than the deadline.
+            EngineError: inference failed.
+        """
+        from tumorctl.core.components import MAIN_SHARE
+        from tumorctl.studies import predict_input, read_one, roles_named
+
+        named = roles_named({"flair": flair, "t1_pre": t1_pre, "t1_post": t1_post})
+        return predict_input(self, read_one(source, named), MAIN_SHARE if main_share is None else main_share)
 
     def _submit(self, batch: _Batch[Key]) -> None:
         if batch.images:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tumorctl.errors import MaskMismatch
 from tumorctl.extras import needs_extra
-from tumorctl.types import EngineInfo, SeriesChoice, SeriesRole
+from tumorctl.types import EngineInfo, RegistrationReport, SeriesChoice, SeriesRole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,29 +22,6 @@ if TYPE_CHECKING:
     from tumorctl.outputs.measured import Frame
 
 __all__ = ["RegistrationReport", "SeriesChoice", "SeriesRole", "StudyPrediction"]
-
-
-@dataclass(frozen=True, slots=True)
-class RegistrationReport:
-    """How well a series fits the FLAIR before and after registration.
-
-    Attributes:
-        role: the series that moved.
-        metric_before: normalised mutual information with the FLAIR by the headers alone; more is better.
-        metric_after: the same after the registration; equal to `metric_before` where it was not applied.
-        applied: whether the registration was kept.
-        shift_mm: how far the middle of the head moved, in mm; 0 where not applied.
-        rotation_deg: by how much it turned, in degrees; 0 where not applied.
-        note: what was decided, and why.
-    """
-
-    role: SeriesRole
-    metric_before: float
-    metric_after: float
-    applied: bool
-    shift_mm: float
-    rotation_deg: float
-    note: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)

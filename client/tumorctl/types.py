@@ -209,3 +209,26 @@ class SeriesChoice:
     series: str
     reason: str
     substituted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrationReport:
+    """How well a series fits the FLAIR before and after registration.
+
+    Attributes:
+        role: the series that moved.
+        metric_before: normalised mutual information with the FLAIR by the headers alone; more is better.
+        metric_after: the same after the registration; equal to `metric_before` where it was not applied.
+        applied: whether the registration was kept.
+        shift_mm: how far the middle of the head moved, in mm; 0 where not applied.
+        rotation_deg: by how much it turned, in degrees; 0 where not applied.
+        note: what was decided, and why.
+    """
+
+    role: SeriesRole
+    metric_before: float
+    metric_after: float
+    applied: bool
+    shift_mm: float
+    rotation_deg: float
+    note: str

@@ -81,6 +81,7 @@ def doctor(
     findings = [
         _check("networks", _networks),
         _check("local engine", _local_engine),
+        _check("whole studies", _studies),
         _check("embedded server", _embedded_server),
         _check("TensorRT", _tensorrt),
     ]
@@ -133,6 +134,21 @@ def _local_engine() -> str:
         (answer,) = client.predict(blank)
         software = ", ".join(f"{name} {version}" for name, version in client.info.software.items())
         return f"{client.info.target}, {software}; a blank slice has probability {answer.tumor_probability:.3f}"
+
+
+def _studies() -> str:
+    import importlib.metadata
+
+    from tumorctl.extras import needs_extra
+
+    with needs_extra("clinical", "reading whole studies in NIfTI or DICOM"):
+        import gdcm  # noqa: F401
+        import highdicom  # noqa: F401
+        import nibabel  # noqa: F401
+        import pydicom  # noqa: F401
+        import SimpleITK  # noqa: F401
+    libraries = ("pydicom", "highdicom", "nibabel", "SimpleITK")
+    return "NIfTI and DICOM; " + ", ".join(f"{name} {importlib.metadata.version(name)}" for name in libraries)
 
 
 def _embedded_server() -> str:

@@ -40,7 +40,11 @@ _STUDIES_SHOWN = 20
 def predict(
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Slices (TIFF, PNG, JPEG) or folders of them; each folder is a study."),
+        typer.Argument(
+            metavar="PATH...",
+            help="Slices (TIFF, PNG, JPEG), whole studies (NIfTI, DICOM, zip) or folders of them; each folder of "
+            "slices is a study.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")],
     gate_threshold: Annotated[
@@ -54,6 +58,18 @@ def predict(
     islands: Annotated[
         bool, typer.Option(help="Keep small islands of tumour apart from the main one, which are mostly mistakes.")
     ] = False,
+    flair: Annotated[
+        str | None, typer.Option(help="Which file or series of the one study is the FLAIR.", metavar="NAME")
+    ] = None,
+    t1_pre: Annotated[
+        str | None, typer.Option(help="Likewise the T1-weighted one before contrast.", metavar="NAME")
+    ] = None,
+    t1_post: Annotated[
+        str | None, typer.Option(help="Likewise the T1-weighted one after contrast.", metavar="NAME")
+    ] = None,
+    dicom: Annotated[
+        bool, typer.Option(help="Write DICOM results (segmentation, report, overlay) for studies in DICOM.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of a table.")] = False,
     url: Url = None,
     profile: Profile = None,
@@ -66,9 +82,9 @@ def predict(
     token_header: TokenHeader = None,
     allow_plaintext_token: AllowPlaintextToken = False,
 ) -> Status:
-    """Find and outline tumours in slices.
+    """Find and outline tumours in slices, and in whole studies in NIfTI or DICOM.
 
-    Writes predictions.csv, studies.csv, masks/, overlays/ and run.json to DIR. Research use only.
+    Writes predictions.csv, studies.csv, masks/, overlays/, studies/ and run.json to DIR. Research use only.
 
     Exit status: 0 all done, 1 results could not be written, 2 wrong usage, 3 done but some inputs failed, 4 the server
     cannot be reached or refused, 130 interrupted.
@@ -79,6 +95,7 @@ def predict(
     from tumorctl.client import TumorClient
     from tumorctl.core.components import MAIN_SHARE
     from tumorctl.errors import InvalidInput
+    from tumorctl.studies import roles_named
 
     # Damaged and oversized slices get a row of their own; Pillow's warnings about them would be noise.
     warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -107,7 +124,13 @@ def predict(
         run = predict_folders(
             client,
             paths,
-            BatchOptions(output=output, overlays=overlays, main_share=0 if islands else MAIN_SHARE),
+            BatchOptions(
+                output=output,
+                overlays=overlays,
+                main_share=0 if islands else MAIN_SHARE,
+                named=roles_named({"flair": flair, "t1_pre": t1_pre, "t1_post": t1_post}),
+                dicom=dicom,
+            ),
             on_slice=progress.advance,
             on_study=lambda study: studies.append(study) if len(studies) < _STUDIES_SHOWN else None,
             stop=stop,
@@ -119,7 +142,9 @@ def predict(
     if run["status"] == "interrupted":
         raise KeyboardInterrupt
     if run["counts"]["slices"] == 0 and not run["counts"]["failed"]:
-        raise InvalidInput("no slices found: expected TIFF, PNG or JPEG files in the folders named")
+        raise InvalidInput(
+            "no slices or studies found: expected TIFF, PNG, JPEG, NIfTI or DICOM files in the folders named"
+        )
     return Status.some_inputs_failed if run["counts"]["failed"] else Status.done
 
 

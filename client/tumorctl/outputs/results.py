@@ -88,7 +88,8 @@ class SliceRow:
 class StudyRow:
     """One study's row, made up from its slices' rows as they come.
 
-    ``measured`` holds the cells of the measurements, which need millimetres: empty for folders of slices.
+    ``measured`` holds the cells of the measurements, which need millimetres: empty for folders of slices. ``problem``
+    is what is wrong with the study's results as a whole.
     """
 
     study: str
@@ -100,6 +101,7 @@ class StudyRow:
     largest_area_px: int = 0
     errors: list[str] = field(default_factory=list)
     measured: tuple[str, ...] = UNMEASURED
+    problem: str = ""
 
     def add(self, row: SliceRow) -> None:
         """Take a slice in."""
@@ -108,10 +110,10 @@ class StudyRow:
             self.failed += 1
             if len(self.errors) < 1:
                 self.errors.append(row.error)
+        self.tumor_slices += bool(row.tumor)
         if row.tumor_probability is None:
             return
         self.answered += 1
-        self.tumor_slices += bool(row.tumor)
         self.tumor_probability = max(self.tumor_probability or 0.0, row.tumor_probability)
         self.largest_area_px = max(self.largest_area_px, row.area_px or 0)
 
@@ -124,7 +126,7 @@ class StudyRow:
     def error(self) -> str:
         """How many slices failed, and the first reason."""
         if not self.failed:
-            return ""
+            return self.problem
         if not self.slices:
             return self.errors[0]
         return f"{self.failed} of {self.slices} slices failed: {self.errors[0]}"

@@ -1,0 +1,125 @@
+"""Whole studies through a client to a folder of results: one study after the other, the broken ones as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from tumorctl.client import TumorClient
+from tumorctl.errors import EngineError, InvalidOption, MissingExtra, ModelError, TumorctlError
+from tumorctl.extras import needs_extra
+from tumorctl.io.series import StudyFailure, StudyInput
+from tumorctl.io.sources import Source, read_source
+from tumorctl.outputs.measured import measurement_cells
+from tumorctl.outputs.results import SliceRow, StudyRow
+from tumorctl.outputs.studies import MASK_FILE, study_folder, write_study
+from tumorctl.studies import predict_input
+from tumorctl.study import StudyPrediction
+from tumorctl.types import SeriesRole
+
+
+def predict_sources(
+    client: TumorClient,
+    sources: Iterable[Source],
+    folder: Path,
+    *,
+    named: Mapping[SeriesRole, str],
+    main_share: float,
+    dicom: bool,
+    taken: set[str],
+) -> Iterator[tuple[list[SliceRow], StudyRow]]:
+    """Predict studies and write the folder of each.
+
+    Args:
+        client: what predicts.
+        sources: where they are.
+        folder: of the run's results.
+        named: files or series that the caller named, for one study.
+        main_share: see `main_components`.
+        dicom: whether to write DICOM objects.
+        taken: names of studies that are in the tables already; those of these studies are added.
+
+    Yields:
+        For each study the rows of its slices and its own; for one that cannot be used a row with its error.
+
+    Raises:
+        MissingExtra: the clinical part is not installed.
+        EngineError: inference failed.
+    """
+    for source in sources:
+        for study in read_source(source, named):
+            name = _unique(study.study, taken)
+            if isinstance(study, StudyFailure):
+                yield _failed(name, study.error)
+                continue
+            try:
+                yield _predicted(client, StudyInput(name, study.chosen, study.warnings), folder, main_share, dicom)
+            except (EngineError, ModelError, MissingExtra):
+                raise
+            except TumorctlError as error:
+                yield _failed(name, error)
+
+
+def check(sources: list[Source], named: Mapping[SeriesRole, str]) -> None:
+    """Tell early what would keep all studies from being read.
+
+    Raises:
+        MissingExtra: there are studies, and the clinical part is not installed.
+        InvalidOption: files are named for one study, and there is none or more than one.
+    """
+    if sources:
+        with needs_extra("clinical", "reading NIfTI and DICOM"):
+            import nibabel  # noqa: F401
+            import pydicom  # noqa: F401
+            import SimpleITK  # noqa: F401
+    if named and len(sources) != 1:
+        raise InvalidOption(
+            f"--flair, --t1-pre and --t1-post name the series of one study; {len(sources)} were found under PATH"
+        )
+
+
+def _predicted(
+    client: TumorClient, study: StudyInput, folder: Path, main_share: float, dicom: bool
+) -> tuple[list[SliceRow], StudyRow]:
+    prediction = predict_input(client, study, main_share)
+    written = write_study(folder, prediction, dicom=dicom)
+    rows = list(_slices(prediction))
+    row = StudyRow(study.study)
+    for each in rows:
+        row.add(each)
+    # Slices of another plane than the networks' have no probability of their own; the study has.
+    row.answered, row.tumor_probability = len(rows), prediction.tumor_probability
+    row.measured = measurement_cells(prediction.measurements, prediction.frame)
+    row.problem = "; ".join(written.problems)
+    return rows, row
+
+
+def _slices(prediction: StudyPrediction) -> Iterator[SliceRow]:
+    mask_file = str(study_folder(prediction.study) / MASK_FILE)
+    for number, plane in enumerate(prediction.mask, 1):
+        area_px = int(plane.sum())
+        yield SliceRow(
+            path=f"{prediction.study}/slice-{number}",
+            study=prediction.study,
+            number=number,
+            tumor_probability=prediction.slice_probabilities[number - 1],
+            tumor=area_px > 0,
+            segmented=prediction.slice_segmented[number - 1],
+            area_px=area_px,
+            mask=mask_file if area_px else "",
+        )
+
+
+def _failed(name: str, error: TumorctlError) -> tuple[list[SliceRow], StudyRow]:
+    row, study = SliceRow(name, name, None, error=str(error)), StudyRow(name)
+    study.add(row)
+    return [row], study
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    unique, count = name, 1
+    while unique in taken:
+        count += 1
+        unique = f"{name}-{count}"
+    taken.add(unique)
+    return unique
