@@ -28,6 +28,7 @@ def test_all_is_well(triton: TritonServer) -> None:
     assert {name: finding["ok"] for name, finding in findings.items()} == {
         "networks": True,
         "local engine": True,
+        "whole studies": True,
         "embedded server": True,
         "server": True,
     }
