@@ -255,7 +255,7 @@ def test_results_inside_the_scans_are_not_taken_for_scans(tmp_path: Path) -> Non
         (["predict", "absent", "--output", "out"], "does not exist"),
         (["predict", ".", "--output", "out", "--gate-threshold", "2"], "between 0 and 1"),
         (["predict", ".", "--output", "out", "--precision", "int3"], "int3"),
-        (["predict", ".", "--output", "out"], "no slices found"),
+        (["predict", ".", "--output", "out"], "no slices or studies found"),
     ],
 )
 def test_wrong_usage_ends_with_2(
