@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,6 +25,7 @@ _TEXT = (255, 255, 255)
 _SHADOW = (0, 0, 0)
 _SMALLEST_SIDE = 200
 """Smaller slices are enlarged by a whole number, so that the text on them can be read."""
+_SHEET_SLICES = 16
 _WINDOW_PERCENTILES = (1.0, 99.8)
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 """Ends of the RAS axes: towards smaller and larger coordinates."""
@@ -61,6 +64,27 @@ def draw_slices(
         _write(picture, flair.grid, index)
         pictures.append(np.array(picture))
     return np.stack(pictures), scale
+
+
+def contact_sheet(flair: Volume, mask: npt.NDArray[np.bool_], diameters: Diameters | None) -> bytes:
+    """The slices with tumour side by side, evenly drawn where they are many, as PNG; see `draw_slices`.
+
+    Args:
+        flair: the image.
+        mask: bool, shape (slice, row, column), not empty.
+        diameters: what was measured; None where nothing was.
+    """
+    marked = np.flatnonzero(mask.any(axis=(1, 2)))
+    places = np.unique(np.linspace(0, len(marked) - 1, min(len(marked), _SHEET_SLICES)).round().astype(int))
+    pictures, _ = draw_slices(flair, mask, tuple(int(index) for index in marked[places]), diameters)
+    count, height, width, _ = pictures.shape
+    columns = math.ceil(math.sqrt(count))
+    sheet = Image.new("RGB", (columns * width, math.ceil(count / columns) * height))
+    for number, picture in enumerate(pictures):
+        sheet.paste(Image.fromarray(picture), (number % columns * width, number // columns * height))
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def directions(grid: Grid) -> tuple[str, str]:

@@ -23,8 +23,9 @@ MASK_FILE = "mask.nii.gz"
 SEG_FILE = "seg.dcm"
 SR_FILE = "sr.dcm"
 OVERLAY_FILE = "overlay.dcm"
+PICTURE_FILE = "overlay.png"
 MEASUREMENTS_FILE = "measurements.json"
-STUDY_FILES = (MASK_FILE, SEG_FILE, SR_FILE, OVERLAY_FILE, MEASUREMENTS_FILE)
+STUDY_FILES = (MASK_FILE, PICTURE_FILE, SEG_FILE, SR_FILE, OVERLAY_FILE, MEASUREMENTS_FILE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class StudyFiles:
 def write_study(folder: Path, prediction: StudyPrediction, *, dicom: bool = True) -> StudyFiles:
     """Write all that is known of one study into its own folder, ``studies/<study>`` of the results.
 
-    Always the mask as NIfTI and ``measurements.json``, which comes last: where it is, the rest is. For a study that was
+    Always the mask as NIfTI and ``measurements.json``, which comes last: where it is, the rest is. Where something was
+    outlined, a picture of its slices. For a study that was
     read from DICOM also the structured report and, where something was outlined, the segmentation and the overlay. A
     DICOM object that cannot be made is a problem in the answer and keeps nothing else from being written. Files of the
     same names from an earlier run are replaced or removed.
@@ -62,6 +64,12 @@ def write_study(folder: Path, prediction: StudyPrediction, *, dicom: bool = True
     forget_study(folder, prediction.study)
     written, problems = [MASK_FILE], []
     prediction.to_nifti(place / MASK_FILE)
+    if prediction.has_tumor:
+        from tumorctl.outputs.pictures import contact_sheet
+
+        sheet = contact_sheet(prediction.flair, prediction.mask, prediction.measurements.diameters)
+        write_whole(place / PICTURE_FILE, sheet)
+        written.append(PICTURE_FILE)
     if dicom and prediction.flair_instances:
         objects: dict[str, Callable[[], pydicom.Dataset]] = {SR_FILE: prediction.to_dicom_sr}
         if prediction.has_tumor:

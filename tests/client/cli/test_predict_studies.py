@@ -97,7 +97,7 @@ def test_nothing_of_the_patient_is_told(predict: object, tmp_path: Path, caplog:
     # Libraries' own debugging is off unless somebody turns it on; ours is looked at in full.
     logged = [each for each in caplog.records if each.name.startswith("tumorctl") or each.levelname in _LOUD]
     told = "\n".join(
-        [done.output, *(each.getMessage() for each in logged), *(path.read_text("utf-8") for path in files)]
+        [done.output, *(each.getMessage() for each in logged), *(path.read_text("utf-8", "replace") for path in files)]
     )
     assert not [secret for secret in (*TOLD, *uids) if secret in told]
 

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 
 from clinical_phantoms import Phantom
 from debian import dicom_errors
@@ -26,7 +29,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_study_from_dicom_gets_everything(tmp_path: Path) -> None:
     written = write_study(tmp_path, predicted(SMALL, study="patients/one"))
-    files = ["mask.nii.gz", "measurements.json", "overlay.dcm", "seg.dcm", "sr.dcm"]
+    files = ["mask.nii.gz", "measurements.json", "overlay.dcm", "overlay.png", "seg.dcm", "sr.dcm"]
     assert names(tmp_path) == sorted(written.files) == [f"studies/patients/one/{file}" for file in files]
     assert written.problems == ()
     for file in (tmp_path / name for name in written.files if name.endswith(".dcm")):
@@ -47,7 +50,8 @@ def test_a_study_from_nifti_gets_no_dicom(tmp_path: Path) -> None:
         ("nifti", write_study(tmp_path, predicted(SMALL, dicom=False, study="nifti"))),
         ("unwanted", write_study(tmp_path, predicted(SMALL, study="unwanted"), dicom=False)),
     ):
-        assert written.files == (f"studies/{name}/mask.nii.gz", f"studies/{name}/measurements.json")
+        files = ("mask.nii.gz", "overlay.png", "measurements.json")
+        assert written.files == tuple(f"studies/{name}/{file}" for file in files)
         assert written.problems == ()
 
 
@@ -77,8 +81,24 @@ def test_what_cannot_be_made_keeps_nothing_else_back(tmp_path: Path) -> None:
     written = write_study(tmp_path, prediction)
     assert [problem.split(":")[0] for problem in written.problems] == ["seg.dcm", "sr.dcm", "overlay.dcm"]
     assert "PixelSpacing" in written.problems[0]
-    assert written.files == ("studies/head/mask.nii.gz", "studies/head/measurements.json")
+    files = ("mask.nii.gz", "overlay.png", "measurements.json")
+    assert written.files == tuple(f"studies/head/{file}" for file in files)
     assert names(tmp_path) == sorted(written.files)
+
+
+def test_the_picture_shows_every_slice_with_tumour(tmp_path: Path) -> None:
+    prediction = predicted(SMALL, dicom=False)
+    write_study(tmp_path, prediction)
+    sheet = np.asarray(Image.open(tmp_path / "studies/head/overlay.png"))
+    _, height, width = prediction.mask.shape
+    scale = -(-200 // max(height, width))
+    marked = int(prediction.mask.any(axis=(1, 2)).sum())
+    columns = math.ceil(math.sqrt(marked))
+    assert sheet.shape == (math.ceil(marked / columns) * height * scale, columns * width * scale, 3)
+    red = (sheet == (255, 64, 48)).all(axis=-1)
+    for number in range(marked):
+        top, left = number // columns * height * scale, number % columns * width * scale
+        assert red[top : top + height * scale, left : left + width * scale].any()
 
 
 def test_results_of_an_earlier_run_do_not_stay(tmp_path: Path) -> None:
