@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from tumorctl import __version__
 from tumorctl.client import TumorClient
+from tumorctl.contract import NOTICE
 from tumorctl.core.components import MAIN_SHARE
 from tumorctl.core.parallel import map_ahead
 from tumorctl.errors import TumorctlError
@@ -33,8 +34,6 @@ from tumorctl.types import SeriesRole, SlicePrediction
 from tumorctl.volumes import without_islands
 
 Found = TypeVar("Found", SliceFile | UnreadableFolder, Source)
-
-NOTICE = "Research use only. Not a medical device."
 
 # One thread each keeps up with the networks on any disk, and takes less of the processor from them than two.
 _READERS = 1

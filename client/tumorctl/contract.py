@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
+NOTICE: Final = "Research use only. Not a medical device."
+"""What every summary of results says."""
+
 ENSEMBLE: Final = "tumor_detection"
 CLASSIFIER: Final = "tumor_classifier"
 GATE: Final = "segmentation_gate"

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tumorctl.contract import NOTICE
 from tumorctl.errors import MaskMismatch
 from tumorctl.extras import needs_extra
 from tumorctl.types import EngineInfo, RegistrationReport, SeriesChoice, SeriesRole
@@ -176,7 +177,7 @@ class StudyPrediction:
 
         return {
             "tumorctl": __version__,
-            "notice": "Research use only. Not a medical device.",
+            "notice": NOTICE,
             "study": self.study,
             "tumor": self.has_tumor,
             "tumor_probability": self.tumor_probability,

@@ -8,6 +8,7 @@ from pathlib import Path
 from tumorctl.client import TumorClient
 from tumorctl.errors import EngineError, InvalidOption, MissingExtra, ModelError, TumorctlError
 from tumorctl.extras import needs_extra
+from tumorctl.io.discovery import UniqueNames
 from tumorctl.io.series import StudyFailure, StudyInput
 from tumorctl.io.sources import Source, read_source
 from tumorctl.outputs.measured import measurement_cells
@@ -37,7 +38,7 @@ def predict_sources(
         named: files or series that the caller named, for one study.
         main_share: see `main_components`.
         dicom: whether to write DICOM objects.
-        taken: names of studies that are in the tables already; those of these studies are added.
+        taken: names of studies that are in the tables already.
 
     Yields:
         For each study the rows of its slices and its own; for one that cannot be used a row with its error.
@@ -46,9 +47,10 @@ def predict_sources(
         MissingExtra: the clinical part is not installed.
         EngineError: inference failed.
     """
+    names = UniqueNames(taken)
     for source in sources:
         for study in read_source(source, named):
-            name = _unique(study.study, taken)
+            name = names.take(study.study)
             if isinstance(study, StudyFailure):
                 yield _failed(name, study.error)
                 continue
@@ -114,12 +116,3 @@ def _failed(name: str, error: TumorctlError) -> tuple[list[SliceRow], StudyRow]:
     row, study = SliceRow(name, name, None, error=str(error)), StudyRow(name)
     study.add(row)
     return [row], study
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    unique, count = name, 1
-    while unique in taken:
-        count += 1
-        unique = f"{name}-{count}"
-    taken.add(unique)
-    return unique

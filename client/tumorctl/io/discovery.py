@@ -86,7 +86,7 @@ def discover(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator[Sli
     for root in roots:
         if not os.path.lexists(root):
             raise InvalidInput(f"{root} does not exist")
-    names = _UniqueNames()
+    names = UniqueNames()
     loose: dict[Path, list[Path]] = {}
     for root in roots:
         if root.is_dir():
@@ -97,7 +97,7 @@ def discover(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator[Sli
         yield from _study(names.take(folder.name or "study"), {file.name: file for file in files}, prefix="")
 
 
-def _walk(root: Path, names: _UniqueNames, skip: Path | None) -> Iterator[SliceFile | UnreadableFolder]:
+def _walk(root: Path, names: UniqueNames, skip: Path | None) -> Iterator[SliceFile | UnreadableFolder]:
     pending = [PurePosixPath()]
     while pending:
         relative = pending.pop()
@@ -128,13 +128,18 @@ def _study(study: str, files: dict[str, Path], *, prefix: str) -> Iterator[Slice
         yield SliceFile(path=files[name], name=prefix + name, study=study, number=number)
 
 
-class _UniqueNames:
-    """Hands out study names, adding ``-2``, ``-3`` ... to one that is taken."""
+class UniqueNames:
+    """Hands out study names, adding ``-2``, ``-3`` ... to one that is taken.
 
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
+    Args:
+        taken: names that are taken already.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = set(taken)
 
     def take(self, name: str) -> str:
+        """The name, or one like it that was free; taken from now on."""
         unique, count = name, 1
         while unique in self._taken:
             count += 1
