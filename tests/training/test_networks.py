@@ -14,13 +14,15 @@ from torchvision.models import get_model
 
 from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
-from tumor_training.networks.folding import fold_batch_norms, freeze_batch_norms, load_folded
+from tumor_training.networks.classifier import slice_logits
+from tumor_training.networks.folding import fold_batch_norms, load_folded, measure_norms
 from tumor_training.networks.normalise import Normalise, to_unit_range
 from tumor_training.networks.weights import (
     RandomStartWarning,
     build_resnet,
     load_matching,
     read_shipped,
+    read_shipped_encoder,
     read_state_dict,
 )
 from tumorctl.config import bundled_repository
@@ -182,6 +184,38 @@ def test_a_classifiers_checkpoint_starts_the_segmenters_encoder(tmp_path: Path) 
     assert same_state(segmenter.bottleneck, backbone.layer4)
 
 
+def test_the_shipped_segmenters_encoder_starts_a_classifier() -> None:
+    classifier, segmenter = TumorClassifier(), TumorSegmenter()
+    classifier.start_from_encoder(read_shipped_encoder())
+    load_folded(segmenter, read_shipped(SEGMENTER))
+    assert same_state(classifier.backbone.conv1, segmenter.stem[0])
+    for index, stage in enumerate(segmenter.contract, 1):
+        assert same_state(classifier.backbone.get_submodule(f"layer{index}"), stage)
+    assert same_state(classifier.backbone.layer4, segmenter.bottleneck)
+
+
+def test_a_slice_is_judged_by_the_cell_most_likely_to_show_tumour() -> None:
+    cells = torch.full((3, 4, 4), -9.0)
+    cells[1, 2, 3] = 6.0
+    cells[2, 0, :2] = 6.0
+    empty, one, two = slice_logits(cells).tolist()
+    assert empty == pytest.approx(-9 + np.log(16), abs=1e-5)
+    assert one == pytest.approx(6, abs=1e-4)
+    assert two == pytest.approx(6 + np.log(2), abs=1e-4)
+
+
+def test_cells_are_sixteen_pixels_and_lie_where_the_pixels_do() -> None:
+    classifier = lively(TumorClassifier())
+    images = torch.rand(1, 3, 128, 160).requires_grad_()
+    cells = classifier.cells(images)
+    assert cells.shape == (1, 8, 10)
+    assert torch.equal(classifier(images), slice_logits(cells))
+    cells[0, 0, 0].backward()
+    assert images.grad is not None
+    near, far = images.grad[0, :, :16, :16].abs().sum(), images.grad[0, :, -16:, -16:].abs().sum()
+    assert float(near) > 10 * float(far)
+
+
 def test_a_plain_state_dict_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv1.weight": torch.ones(1)}, path)
@@ -221,14 +255,19 @@ def test_folded_weights_of_another_architecture_are_refused() -> None:
         load_folded(TumorSegmenter(), {**state, "further.weight": torch.zeros(1)})
 
 
-def test_frozen_norms_neither_change_nor_use_the_batch() -> None:
-    network, images = lively(TumorSegmenter()), torch.rand(2, 3, 64, 64)
-    before = copy.deepcopy(network.state_dict())
-    freeze_batch_norms(network.train())
+def test_measured_norms_answer_as_before_and_in_training_nearly_so() -> None:
+    images = torch.rand(4, 3, 64, 64)
+    network = TumorSegmenter()
+    load_folded(network, fold_batch_norms(lively(TumorSegmenter())).state_dict())
+    network.eval()
     with torch.no_grad():
-        answer = network(images)
-        torch.testing.assert_close(answer, network.eval()(images))
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+        before = network(images)
+        unmeasured = copy.deepcopy(network).train()(images)
+        measure_norms(network, images)
+        torch.testing.assert_close(network(images), before, atol=1e-3, rtol=1e-3)
+        # On the very images that were measured, the statistics of the batch are those of the norms.
+        torch.testing.assert_close(network.train()(images), before, atol=1e-2, rtol=1e-2)
+    assert float((unmeasured - before).abs().max()) > 0.5
 
 
 def test_the_shipped_networks_are_read_as_they_were_trained() -> None:

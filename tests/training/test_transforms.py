@@ -116,15 +116,15 @@ def test_what_lies_outside_comes_in_black() -> None:
     assert bool((moved == 0).any())
 
 
-CROP = dataclasses.replace(NOTHING, crop=32, on_tumor=0)
+CROP = dataclasses.replace(NOTHING, crop=(32, 48))
 
 
-def test_a_crop_is_a_square_of_the_slice_at_its_own_scale(images: Tensor, masks: Tensor) -> None:
+def test_a_crop_keeps_the_scale_of_the_slice(images: Tensor, masks: Tensor) -> None:
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     places = torch.stack([rows, columns, rows]).expand(8, 3, 64, 64) / 64
     changed, moved = augment(places, masks, CROP, generator())
-    assert changed.shape == (8, 3, 32, 32)
-    assert moved.shape == (8, 1, 32, 32)
+    assert changed.shape == (8, 3, 32, 48)
+    assert moved.shape == (8, 1, 32, 48)
     # Linear interpolation of a linear ramp is exact: the steps show the scale, mirrored or not.
     steps = changed[:, 1].diff(dim=2).abs() * 64
     assert float((steps - 1).abs().max()) < 1e-3
@@ -136,13 +136,3 @@ def test_crops_stay_inside_the_slice() -> None:
     changed, moved = augment(*whole, CROP, generator())
     assert float(changed.min()) > 0.999
     assert bool(moved.all())
-
-
-def test_crops_look_at_tumours_as_often_as_asked() -> None:
-    images, masks = torch.zeros(400, 3, 64, 64), torch.zeros(400, 1, 64, 64)
-    masks[:200, :, 60:62, 60:62] = 1  # in a corner, where a square rarely lies by chance
-    always = augment(images, masks, dataclasses.replace(CROP, on_tumor=1.0), generator())[1]
-    assert int(always[:200].flatten(1).any(1).sum()) == 200
-    half = augment(images, masks, dataclasses.replace(CROP, on_tumor=0.5), generator())[1]
-    assert 80 < int(half[:200].flatten(1).any(1).sum()) < 130
-    assert not bool(half[200:].any())

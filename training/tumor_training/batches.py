@@ -119,6 +119,11 @@ class SliceDataModule(lightning.LightningDataModule):
         positive = slices.masks[self.train_set.indices].any(axis=(1, 2))
         self.sampler = EpochSampler(positive, options.negative_share, seed)
 
+    def training_sample(self, count: int) -> Tensor:
+        """At most `count` images of the training set, spread evenly over it, uint8, shape (count, row, column, 3)."""
+        step = max(1, len(self.train_set) // count)
+        return self.train_set.__getitems__(range(0, len(self.train_set), step)[:count])["images"]
+
     def train_dataloader(self) -> DataLoader[Batch]:
         """Shuffled batches with a fresh draw of negatives; the last short batch is left out."""
         return DataLoader(

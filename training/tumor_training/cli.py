@@ -121,6 +121,20 @@ def split(
     return Status.done
 
 
+def _size(text: str | None) -> tuple[int, int] | None:
+    """Rows and columns from "224x192".
+
+    Raises:
+        typer.BadParameter: it is something else.
+    """
+    if text is None:
+        return None
+    rows, found, columns = text.partition("x")
+    if not (found and rows.isdecimal() and columns.isdecimal()):
+        raise typer.BadParameter(f"{text!r}: give rows and columns, such as 224x192", param_hint="--crop")
+    return int(rows), int(columns)
+
+
 @exits
 def train(
     network: Annotated[NetworkName, typer.Argument(help="Which network.")],
@@ -130,9 +144,9 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            metavar="imagenet|shipped|random|FILE",
-            help="Start: torchvision's ImageNet weights, the network that tumorctl ships, random, a .safetensors file, "
-            "or a classifier's checkpoint.",
+            metavar="imagenet|shipped|encoder|random|FILE",
+            help="Start: torchvision's ImageNet weights, the network that tumorctl ships, for a classifier the encoder "
+            "of the shipped segmenter, random, a .safetensors file, or a classifier's checkpoint.",
         ),
     ] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
@@ -146,8 +160,11 @@ def train(
         typer.Option(help="Slices without tumour seen in an epoch: classifier 1, segmenter 0.33 by default."),
     ] = None,
     crop: Annotated[
-        int, typer.Option(min=0, help="Train on squares of this side in pixels, a multiple of 32; 0 for whole slices.")
-    ] = 0,
+        str | None,
+        typer.Option(
+            metavar="ROWSxCOLUMNS", help="Train on cutouts of this size, multiples of 32 pixels, not on whole slices."
+        ),
+    ] = None,
     slice_dice: Annotated[
         float, typer.Option(min=0, max=1, help="Segmenter: part of the Dice loss that is taken slice by slice.")
     ] = 0.0,
@@ -188,7 +205,7 @@ def train(
         task=TaskOptions(
             network=NetworkOptions(depth=depth, weights=weights),
             optimizer=OptimizerOptions(learning_rate=learning_rate, frozen_epochs=frozen_epochs),
-            augment=AugmentOptions(crop=crop),
+            augment=AugmentOptions(crop=_size(crop)),
             slice_dice=slice_dice,
             seed=seed,
         ),

@@ -15,12 +15,12 @@ from torch.nn import functional as F
 from torchmetrics.classification import BinaryAUROC
 
 from tumor_training.batches import Batch
-from tumor_training.losses import dice_cross_entropy
+from tumor_training.losses import cells_cross_entropy, dice_cross_entropy
 from tumor_training.metrics import PatientDice
 from tumor_training.networks import TumorClassifier, TumorSegmenter
-from tumor_training.networks.folding import freeze_batch_norms, load_folded
+from tumor_training.networks.folding import load_folded, measure_norms
 from tumor_training.networks.normalise import to_unit_range
-from tumor_training.networks.weights import RANDOM, SHIPPED, read_shipped
+from tumor_training.networks.weights import ENCODER, RANDOM, SHIPPED, read_shipped, read_shipped_encoder
 from tumor_training.transforms import AugmentOptions, augment
 from tumorctl.contract import CLASSIFIER, SEGMENTER
 from tumorctl.errors import InvalidInput
@@ -28,9 +28,10 @@ from tumorctl.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
-    """Which network, and where it starts from: see `build_resnet`, or the shipped network of its kind.
+    """Which network, and where it starts from.
 
-    The shipped networks have their batch norms folded; one that starts from them keeps its norms fixed.
+    See `build_resnet` for the weights, or ``shipped`` for the shipped network of its kind, or ``encoder``, for the
+    classifier, for the encoder of the shipped segmenter.
     """
 
     depth: int = 18
@@ -39,7 +40,12 @@ class NetworkOptions:
     @property
     def resnet_weights(self) -> str:
         """What its ResNet starts from, before a shipped network takes its place."""
-        return RANDOM if self.weights == SHIPPED else self.weights
+        return RANDOM if self.is_folded else self.weights
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether it starts from a shipped network, whose batch norms are folded."""
+        return self.weights in (SHIPPED, ENCODER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +119,15 @@ class Task(lightning.LightningModule):
         if self.options.network.weights == SHIPPED:
             load_folded(self.network, read_shipped(self.served_name))
 
+    def measure_norms(self, images: Tensor) -> None:
+        """Ready a network that started from a shipped one, whose norms are folded, for training.
+
+        Args:
+            images: some of the training slices as read, uint8, shape (batch, row, column, 3).
+        """
+        if self.options.network.is_folded:
+            measure_norms(self.network, to_unit_range(images))
+
     def use_channels_last(self) -> None:
         """Keep the channels of a pixel together in memory, as convolutions on GPUs and in bfloat16 like it."""
         self.channels_last = True
@@ -120,12 +135,14 @@ class Task(lightning.LightningModule):
 
     def compile_network(self) -> None:
         """Train through torch.compile; what is validated and kept is the network itself."""
-        self._compiled = torch.compile(self.network)
+        self._compiled = torch.compile(self.learner())
+
+    def learner(self) -> Callable[[Tensor], Tensor]:
+        """What computes the logits that the loss takes."""
+        return self.network
 
     def on_train_epoch_start(self) -> None:
-        """Fix the norms where they came folded, and the encoder for its first epochs; Lightning keeps both so."""
-        if self.options.network.weights == SHIPPED:
-            freeze_batch_norms(self.network)
+        """Fix the encoder for its first epochs."""
         if self.options.optimizer.frozen_epochs:
             for parameter in self.encoder_parameters():
                 parameter.requires_grad = self.current_epoch >= self.options.optimizer.frozen_epochs
@@ -136,13 +153,15 @@ class Task(lightning.LightningModule):
 
     @abstractmethod
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """The loss of one augmented batch; masks are 0 or 1, shape (batch, 1, row, column)."""
+        """The loss of one augmented batch; logits are the learner's, masks 0 or 1, shape (batch, 1, row, column)."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the network for images in [0, 1], shape (batch, 3, row, column)."""
+        """Logits of the network, or in training of its learner, for images in [0, 1], shape (batch, 3, row, column)."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        logits: Tensor = (self._compiled if self.training and self._compiled else self.network)(images)
+        if self.training:
+            return (self._compiled or self.learner())(images)
+        logits: Tensor = self.network(images)
         return logits
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -208,15 +227,21 @@ class ClassifierTask(Task):
         super().__init__(options)
         self.network = TumorClassifier(options.network.depth, options.network.resnet_weights)
         self.start_from_shipped()
+        if options.network.weights == ENCODER:
+            self.network.start_from_encoder(read_shipped_encoder())
         self.auc = BinaryAUROC()
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """All of the ResNet but its last layer."""
-        return (p for name, p in self.network.backbone.named_parameters() if not name.startswith("fc."))
+        """All of the ResNet."""
+        yield from self.network.backbone.parameters()
+
+    def learner(self) -> Callable[[Tensor], Tensor]:
+        """The logits of the cells."""
+        return self.network.cells
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Binary cross-entropy against "any tumour left after augmentation"."""
-        return F.binary_cross_entropy_with_logits(logits.float(), masks.flatten(1).amax(1))
+        """Binary cross-entropy of slices and of their cells, against what augmentation leaves of the tumour."""
+        return cells_cross_entropy(logits, masks)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Collect probabilities of whole slices."""

@@ -22,14 +22,13 @@ class AugmentOptions:
         rotation_deg: largest rotation either way, in degrees.
         scale: largest relative change of size either way.
         shift: largest shift either way, as a part of the side.
-        elastic: largest displacement of the elastic grid, as a part of the side of the square that is cut out.
+        elastic: largest displacement of the elastic grid, as a part of the sides of what is cut out.
         intensity: largest relative change of contrast and absolute change of brightness, drawn per channel.
         gamma: largest change of the exponent, as a factor's natural logarithm, drawn per channel.
         noise: largest standard deviation of Gaussian noise.
         drop_sequence: probability that T1 before or after contrast is replaced by the FLAIR, as in patients without it.
-        crop: side of the square that is cut out, in pixels at the slices' own scale; 0 keeps whole slices. Smaller
-            squares train faster, and the segmenter, which is made of convolutions, takes whole slices all the same.
-        on_tumor: share of the slices with tumour whose square is centred on a pixel of it.
+        crop: rows and columns that are cut out anywhere in a slice, at its own scale; None keeps whole slices. Fewer
+            pixels train faster, and the networks, which are made of convolutions, take whole slices all the same.
     """
 
     rotation_deg: float = 20.0
@@ -39,9 +38,8 @@ class AugmentOptions:
     intensity: float = 0.2
     gamma: float = 0.35
     noise: float = 0.03
-    drop_sequence: float = 0.1
-    crop: int = 0
-    on_tumor: float = 0.5
+    drop_sequence: float = 0.2
+    crop: tuple[int, int] | None = None
 
 
 def augment(
@@ -58,7 +56,7 @@ def augment(
     Returns:
         Images and masks of the same ranges and, but for a crop, the same shapes.
     """
-    grid = _sampling_grid(images, masks, options, generator)
+    grid = _sampling_grid(images, options, generator)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     masks = (F.grid_sample(masks, grid, mode="bilinear", padding_mode="zeros", align_corners=False) >= 0.5).float()
     images = _drop_sequences(images, options, generator)
@@ -69,10 +67,11 @@ def _uniform(shape: tuple[int, ...], limit: float, generator: torch.Generator) -
     return (torch.rand(shape, generator=generator) * 2 - 1) * limit
 
 
-def _sampling_grid(images: Tensor, masks: Tensor, options: AugmentOptions, generator: torch.Generator) -> Tensor:
+def _sampling_grid(images: Tensor, options: AugmentOptions, generator: torch.Generator) -> Tensor:
     """Where each pixel of the result is taken from, in [-1, 1] over the slice, shape (batch, row, column, 2)."""
-    batch, side = len(images), images.shape[-1]
-    crop = options.crop or side
+    batch, height, width = len(images), *images.shape[-2:]
+    rows, columns = options.crop or (height, width)
+    part = torch.tensor([columns / width, rows / height])
     angle = torch.deg2rad(_uniform((batch,), options.rotation_deg, generator))
     zoom = torch.exp(_uniform((batch,), options.scale, generator))
     mirror = torch.where(torch.rand(batch, generator=generator) < 0.5, -1.0, 1.0)
@@ -81,27 +80,14 @@ def _sampling_grid(images: Tensor, masks: Tensor, options: AugmentOptions, gener
     theta[:, 0, 1] = -torch.sin(angle) * zoom
     theta[:, 1, 0] = torch.sin(angle) * zoom * mirror
     theta[:, 1, 1] = torch.cos(angle) * zoom
-    theta[:, :, :2] *= crop / side
+    theta[:, :, :2] *= part
     theta[:, :, 2] = _uniform((batch, 2), 2 * options.shift, generator)
     if options.crop:
-        theta[:, :, 2] += _crop_centres(masks, crop / side, options.on_tumor, generator)
-    grid = F.affine_grid(theta.to(images.device), [batch, 1, crop, crop], align_corners=False)
-    coarse = _uniform((batch, 2, 6, 6), 2 * options.elastic * crop / side, generator).to(images.device)
-    bend = F.interpolate(coarse, size=(crop, crop), mode="bicubic", align_corners=True)
+        theta[:, :, 2] += _uniform((batch, 2), 1.0, generator) * (1 - part)
+    grid = F.affine_grid(theta.to(images.device), [batch, 1, rows, columns], align_corners=False)
+    coarse = _uniform((batch, 2, 6, 6), 2 * options.elastic, generator) * part.view(1, 2, 1, 1)
+    bend = F.interpolate(coarse.to(images.device), size=(rows, columns), mode="bicubic", align_corners=True)
     return grid + bend.permute(0, 2, 3, 1)
-
-
-def _crop_centres(masks: Tensor, part: float, on_tumor: float, generator: torch.Generator) -> Tensor:
-    """Centres of the squares as (x, y) in [-1, 1], on a pixel of tumour or anywhere that keeps them in the slice."""
-    batch, height, width = len(masks), *masks.shape[-2:]
-    tumor = masks.flatten(1).cpu()
-    # A slice without tumour draws from all its pixels, and the draw is not used.
-    pixel = torch.multinomial(torch.where(tumor.any(1, keepdim=True), tumor, 1.0), 1, generator=generator)[:, 0]
-    drawn = torch.stack([(pixel % width + 0.5) / width, (pixel // width + 0.5) / height], 1) * 2 - 1
-    limit = 1 - part
-    anywhere = _uniform((batch, 2), limit, generator)
-    chosen = tumor.any(1) & (torch.rand(batch, generator=generator) < on_tumor)
-    return torch.where(chosen[:, None], drawn.clamp(-limit, limit), anywhere)
 
 
 def _drop_sequences(images: Tensor, options: AugmentOptions, generator: torch.Generator) -> Tensor:

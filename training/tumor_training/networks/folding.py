@@ -23,8 +23,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
 def load_folded(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Load weights whose batch norms were folded, in place: the norms become the addition of a bias.
 
-    The network then computes what the folded one does as long as its norms stay in evaluation mode
-    (`freeze_batch_norms`).
+    The network then computes what the folded one does in evaluation mode; `measure_norms` readies it for training.
 
     Args:
         network: of the architecture that was folded.
@@ -55,11 +54,40 @@ def load_folded(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         raise InvalidInput("the networks' file has another architecture than the network to start") from error
 
 
-def freeze_batch_norms(network: nn.Module) -> None:
-    """Keep the norms' statistics as they are, in place; `train()` undoes it."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
+@torch.no_grad()
+def measure_norms(network: nn.Module, images: Tensor) -> None:
+    """Give norms that came folded the statistics of what they see, in place, and the scale and bias that undo them.
+
+    What the network computes in evaluation mode stays the same; in training mode, where norms divide by the deviation
+    of the batch, it now starts from about the same.
+
+    Args:
+        network: from `load_folded`.
+        images: in [0, 1], shape (batch, 3, row, column), like those that it will train on.
+    """
+    hooks = [
+        module.register_forward_pre_hook(_measure) for module in network.modules() if isinstance(module, nn.BatchNorm2d)
+    ]
+    was_training = network.training
+    try:
+        network.eval()(images)
+    finally:
+        network.train(was_training)
+        for hook in hooks:
+            hook.remove()
+
+
+def _measure(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Rewrite one norm before it runs, so that the next ones see what they always did."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), unbiased=False)
+    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    norm.bias.add_((mean - norm.running_mean) * gain)
+    norm.weight.copy_(gain * (variance + norm.eps).sqrt())
+    norm.running_mean.copy_(mean)
+    norm.running_var.copy_(variance)
 
 
 def _folded_pairs(
