@@ -25,6 +25,8 @@ class Manifest:
         digests: SHA-256 of each network's ONNX file.
         gate_threshold: probability from which a slice is segmented.
         mask_threshold: probability from which a pixel is tumour.
+        int8_ranges: of each network, the least and greatest value of each tensor that a convolution reads; empty where
+            the export did not measure them.
     """
 
     repository: Path
@@ -32,6 +34,7 @@ class Manifest:
     digests: Mapping[str, str]
     gate_threshold: float
     mask_threshold: float
+    int8_ranges: Mapping[str, Mapping[str, tuple[float, float]]]
 
     def onnx_path(self, network: str) -> Path:
         """The ONNX file of a network."""
@@ -72,10 +75,15 @@ def read_manifest(repository: Path) -> Manifest:
             digests={name: str(content["models"][name]["onnx_sha256"]) for name in (CLASSIFIER, SEGMENTER)},
             gate_threshold=float(content["thresholds"]["gate"]),
             mask_threshold=float(content["thresholds"]["mask"]),
+            int8_ranges={
+                name: {tensor: (float(least), float(most)) for tensor, (least, most) in model["int8_ranges"].items()}
+                for name, model in content["models"].items()
+                if "int8_ranges" in model
+            },
         )
     except OSError as error:
         raise ModelError(f"{repository} is not a model repository: {MANIFEST_FILE}: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(f"{path} is not a manifest ({type(error).__name__})") from error
 
 

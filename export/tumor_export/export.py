@@ -18,8 +18,9 @@ from torch import nn
 from tumor_export.agreement import Parity, ParityError
 from tumor_export.onnx import ServedClassifier, ServedNetwork, ServedSegmenter, export_onnx
 from tumor_export.parity import compare_classifier, compare_segmenter
+from tumor_export.ranges import measure_ranges
 from tumor_export.repository import copy_skeleton, install_networks, write_manifest, write_thresholds
-from tumor_export.slices import spread
+from tumor_export.slices import CALIBRATION_SLICES, spread
 from tumor_training.calibrate import Calibration, HeldOut, calibrate
 from tumor_training.dataset import SliceArrays
 from tumor_training.networks import Mirrored
@@ -102,12 +103,14 @@ def export(
         slices,
     )
     images = slices.images[spread(slices.indices_of(validation), PARITY_SLICES)]
+    trained = slices.images[spread(slices.indices_of(split.train(final.fold)), CALIBRATION_SLICES)]
     served: dict[str, ServedNetwork] = {
         CLASSIFIER: ServedClassifier(final.classifier.network, calibration.temperature),
         SEGMENTER: ServedSegmenter(_looking(final.segmenter, mirror)),
     }
     copy_skeleton(bundled_skeleton(), repository)
     parity: dict[str, Parity] = {}
+    ranges: dict[str, dict[str, tuple[float, float]]] = {}
     half: dict[str, bool] = {}
     with tempfile.TemporaryDirectory(dir=repository, prefix=".export-") as folder:
         paths = {name: Path(folder) / f"{name}.onnx" for name in served}
@@ -126,6 +129,8 @@ def export(
                     continue
                 half[name] = half_weights
                 break
+            logger.info("measuring ranges of %s for int8", name)
+            ranges[name] = measure_ranges(paths[name], trained)
         install_networks(repository, version, paths)
     write_thresholds(repository, version, calibration.gate_threshold, calibration.mask_threshold)
     write_manifest(
@@ -136,6 +141,7 @@ def export(
         split={"sha256": split.digest, "fold": final.fold, "calibrated_on": [pair.fold for pair in held_out]},
         metrics=calibration.metrics,
         parity={name: value.to_dict() for name, value in parity.items()},
+        int8_ranges=ranges,
         training={name: run["options"] | {"best": run["best"]} for name, run in final.runs.items()},
         mirror=mirror,
         tools={

@@ -22,7 +22,6 @@ from tumorctl.errors import InvalidInput, ModelError
 logger = logging.getLogger(__name__)
 
 _IMAGE_FLOAT = "image_float"
-_BATCH = 4
 
 
 def read_graph(path: Path) -> onnx.ModelProto:
@@ -138,22 +137,13 @@ def to_int8(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> onnx.Model
         images: slices to calibrate on, uint8, shape (slice, 256, 256, 3).
     """
     from onnxruntime.quantization import (
-        CalibrationDataReader,
         CalibrationMethod,
         QuantFormat,
         QuantType,
         quantize_static,
     )
 
-    class Slices(CalibrationDataReader):  # type: ignore[misc]
-        """Hands out batches."""
-
-        def __init__(self) -> None:
-            self.left = iter(np.array_split(images, max(1, len(images) // _BATCH)))
-
-        def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
-            batch = next(self.left, None)
-            return None if batch is None else {IMAGE: np.ascontiguousarray(batch)}
+    from tumor_export.ranges import SliceReader
 
     with tempfile.TemporaryDirectory(prefix="tumorctl-int8-") as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
@@ -166,7 +156,7 @@ def to_int8(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> onnx.Model
         quantize_static(
             source,
             target,
-            Slices(),
+            SliceReader(images),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,

@@ -171,6 +171,7 @@ def write_manifest(
     split: Mapping[str, object],
     metrics: Mapping[str, float],
     parity: Mapping[str, Mapping[str, float]],
+    int8_ranges: Mapping[str, Mapping[str, tuple[float, float]]],
     tools: Mapping[str, str],
     training: Mapping[str, object],
     mirror: bool,
@@ -184,6 +185,7 @@ def write_manifest(
             "onnx_bytes": path.stat().st_size,
             "engines": {},
             "parity": dict(parity[name]),
+            "int8_ranges": dict(int8_ranges[name]),
         }
     content = {
         "version": version,

@@ -56,7 +56,7 @@ def slices_for(
     """Slices to compare a repository's networks on, and slices to calibrate them on.
 
     Args:
-        repository: whose manifest names the split and the fold that validated.
+        repository: whose manifest names the split and the fold that validated, or the folds that calibrated.
         data: folder in the Kaggle layout; None for made-up brains, and none to calibrate on.
         split_file: by default the committed split.
 
@@ -77,7 +77,8 @@ def slices_for(
     split = read_split(split_file)
     if made_with["sha256"] != split.digest:
         raise InvalidInput("the networks were made with another split: name it with --split")
-    fold = int(made_with["fold"])
+    # Networks that learned from everyone have no fold of their own. Comparing two arithmetics does not need one.
+    fold = made_with["calibrated_on"][0] if made_with["fold"] is None else made_with["fold"]
     return (
         read_some(data, split.validation(fold), COMPARED_SLICES),
         read_some(data, split.train(fold), CALIBRATION_SLICES),

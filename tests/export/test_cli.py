@@ -146,6 +146,12 @@ def test_test_patients_are_not_read(
     assert calibration is not None
     assert (len(compared), len(calibration)) == (4 * len(made_split.validation(0)), 4 * len(made_split.train(0)))
     assert np.array_equal(compared, read_some(made_patients, made_split.validation(0), 100))
+    manifest["split"] |= {"fold": None, "calibrated_on": [1]}
+    (small_networks / "manifest.json").write_text(json.dumps(manifest))
+    assert np.array_equal(
+        slices_for(small_networks, made_patients, split_file)[0],
+        read_some(made_patients, made_split.validation(1), 100),
+    )
     forbidden = {image.tobytes() for image in read_some(made_patients, made_split.test, 100)}
     assert forbidden.isdisjoint(image.tobytes() for image in [*compared, *calibration])
 

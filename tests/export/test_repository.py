@@ -175,6 +175,7 @@ def test_the_manifest_ties_a_version_to_its_files(repository: Path) -> None:
         split={"sha256": "s", "fold": 0},
         metrics={"mean_volume_dice": 0.8},
         parity={name: {"max_error": 1e-5} for name in NETWORKS},
+        int8_ranges={name: {"relu": (0.0, 2.5)} for name in NETWORKS},
         tools={"torch": "2"},
         training={"seed": 0},
         mirror=True,

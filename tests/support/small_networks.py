@@ -8,6 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from tumor_export.phantoms import phantom_study
+from tumor_export.ranges import measure_ranges
 from tumor_export.repository import copy_skeleton, install_networks, write_manifest, write_thresholds
 from tumor_training.splits import read_split
 from tumorctl.config import bundled_skeleton
@@ -90,6 +92,7 @@ def write_small_repository(folder: Path) -> Path:
     paths = {name: folder / f"{name}.onnx" for name in NETWORKS}
     for name, path in paths.items():
         onnx.save(small_network(name), path)
+    ranges = {name: measure_ranges(path, phantom_study(0, tumor=True)) for name, path in paths.items()}
     install_networks(repository, 1, paths)
     write_thresholds(repository, 1, 0.5, 0.5)
     write_manifest(
@@ -100,6 +103,7 @@ def write_small_repository(folder: Path) -> Path:
         split={"sha256": read_split().digest, "fold": 0},
         metrics={},
         parity={name: {} for name in NETWORKS},
+        int8_ranges=ranges,
         tools={},
         mirror=False,
         training={},

@@ -205,12 +205,13 @@ def test_a_slice_is_judged_by_the_cell_most_likely_to_show_tumour() -> None:
 
 
 def test_cells_are_sixteen_pixels_and_lie_where_the_pixels_do() -> None:
-    classifier = lively(TumorClassifier())
+    classifier = TumorClassifier()
+    lively(classifier)
     images = torch.rand(1, 3, 128, 160).requires_grad_()
     cells = classifier.cells(images)
     assert cells.shape == (1, 8, 10)
     assert torch.equal(classifier(images), slice_logits(cells))
-    cells[0, 0, 0].backward()
+    cells[0, 0, 0].backward()  # type: ignore[no-untyped-call]
     assert images.grad is not None
     near, far = images.grad[0, :, :16, :16].abs().sum(), images.grad[0, :, -16:, -16:].abs().sum()
     assert float(near) > 10 * float(far)

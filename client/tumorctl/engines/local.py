@@ -42,7 +42,7 @@ class LocalEngine:
         self._mask_threshold = manifest.mask_threshold
         with ThreadPoolExecutor(2) as compilers:
             self._classifier, self._segmenter = compilers.map(
-                lambda name: Network(name, manifest.onnx_path(name), chosen), (CLASSIFIER, SEGMENTER)
+                lambda name: Network.of(manifest, name, chosen), (CLASSIFIER, SEGMENTER)
             )
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tumorctl-local")
         self.info = EngineInfo(

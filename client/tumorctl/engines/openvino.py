@@ -10,7 +10,9 @@ import openvino
 from openvino import properties
 
 from tumorctl.contract import CHANNELS, CLASSIFIER, SEGMENTER, SIDE
+from tumorctl.engines.int8 import Ranges, quantise
 from tumorctl.errors import ModelError
+from tumorctl.manifest import Manifest
 from tumorctl.types import Precision
 
 _DEVICE = "CPU"
@@ -41,19 +43,22 @@ class Network:
     Args:
         name: ``tumor_classifier`` or ``tumor_segmenter``.
         path: its ONNX file; input uint8, shape (batch, 256, 256, 3).
-        precision: ``fp32`` or ``bf16``.
+        precision: ``fp32``, ``bf16`` or ``int8``.
+        ranges: for ``int8``, see `quantise`.
 
     Raises:
-        ModelError: the file cannot be read or compiled.
+        ModelError: the file cannot be read or compiled, or lacks what int8 needs.
     """
 
-    def __init__(self, name: str, path: Path, precision: Precision) -> None:
+    def __init__(self, name: str, path: Path, precision: Precision, ranges: Ranges | None = None) -> None:
         self._chunk = _CHUNKS[name]
         core = openvino.Core()
         arithmetic = openvino.Type.bf16 if precision is Precision.bf16 else openvino.Type.f32
         try:
             model = core.read_model(path)
             model.reshape([self._chunk, SIDE, SIDE, CHANNELS])
+            if precision is Precision.int8:
+                quantise(model, ranges or {})
             compiled = core.compile_model(
                 model,
                 _DEVICE,
@@ -66,6 +71,15 @@ class Network:
             raise ModelError(f"{path} cannot be compiled") from error
         self._request = compiled.create_infer_request()
         self._answer_shape = tuple(compiled.output(0).shape)[1:]
+
+    @classmethod
+    def of(cls, manifest: Manifest, name: str, precision: Precision) -> Network:
+        """A network of a model repository.
+
+        Raises:
+            ModelError: see the class.
+        """
+        return cls(name, manifest.onnx_path(name), precision, manifest.int8_ranges.get(name))
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Run the network. Not for several threads at once.

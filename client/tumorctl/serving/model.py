@@ -12,7 +12,7 @@ import triton_python_backend_utils as pb_utils
 
 from tumorctl.contract import IMAGE
 from tumorctl.engines.openvino import Network, choose_precision
-from tumorctl.manifest import ONNX_FILE
+from tumorctl.manifest import read_manifest
 from tumorctl.types import Precision
 
 PRECISION_VARIABLE = "TUMORCTL_PRECISION"
@@ -23,9 +23,9 @@ class OnnxModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         """Compile the network of this model's version."""
-        path = Path(args["model_repository"]) / args["model_version"] / ONNX_FILE
+        manifest = read_manifest(Path(args["model_repository"]).parent)
         precision = Precision(os.environ.get(PRECISION_VARIABLE, Precision.auto))
-        self.network = Network(args["model_name"], path, choose_precision(precision))
+        self.network = Network.of(manifest, args["model_name"], choose_precision(precision))
         self.output = json.loads(args["model_config"])["output"][0]["name"]
 
     def execute(self, requests: list[Any]) -> list[Any]:

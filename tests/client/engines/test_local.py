@@ -19,9 +19,10 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path / "repository"
 
 
-def test_fp32_and_the_default_agree_on_the_phantom(phantoms: npt.NDArray[np.uint8]) -> None:
+@pytest.mark.parametrize("other", [Precision.auto, Precision.int8])
+def test_precisions_agree_on_the_phantom(other: Precision, phantoms: npt.NDArray[np.uint8]) -> None:
     answers = []
-    for precision in (Precision.fp32, Precision.auto):
+    for precision in (Precision.fp32, other):
         with TumorClient(options=ClientOptions(precision=precision)) as client:
             answers.append(list(client.predict(phantoms)))
     for exact, default in zip(*answers, strict=True):
