@@ -175,7 +175,9 @@ def _pick(
     warnings: list[str] = []
     for option in options:
         try:
-            return _Picked((_series(candidates[option.index], stacks[option.index], namer), option.choice), warnings)
+            series = _series(candidates[option.index], stacks[option.index], namer)
+            warnings += [option.warning] if option.warning else []
+            return _Picked((series, option.choice), warnings)
         except InvalidInput as error:  # noqa: PERF203 - the next candidate may do
             errors.append(error)
             warnings.append(f"{error}; it was not used for {role.value}")
