@@ -35,14 +35,14 @@ SCANS = [
 ]
 
 
-def one(paths: list[Path | Dataset], **options: dict[SeriesRole, str]) -> StudyInput:
-    (study,) = read_dicom(paths, **options)
+def one(paths: list[Path | Dataset], named: dict[SeriesRole, str] | None = None) -> StudyInput:
+    (study,) = read_dicom(paths, named=named)
     assert isinstance(study, StudyInput), study
     return study
 
 
-def failure(paths: list[Path | Dataset], **options: dict[SeriesRole, str]) -> StudyFailure:
-    (study,) = read_dicom(paths, **options)
+def failure(paths: list[Path | Dataset], named: dict[SeriesRole, str] | None = None) -> StudyFailure:
+    (study,) = read_dicom(paths, named=named)
     assert isinstance(study, StudyFailure)
     return study
 
