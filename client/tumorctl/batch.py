@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,14 +26,12 @@ from tumorctl.core.parallel import map_ahead
 from tumorctl.errors import TumorctlError
 from tumorctl.io.discovery import SliceFile, UnreadableFolder, discover
 from tumorctl.io.slices import read_slice
-from tumorctl.io.sources import Source, find_sources, format_of
+from tumorctl.io.sources import find_sources, format_of
 from tumorctl.outputs.images import encode_mask, encode_overlay
 from tumorctl.outputs.results import ResultFolder, SliceRow, StudyRow
 from tumorctl.study_batch import check, predict_sources
 from tumorctl.types import SeriesRole, SlicePrediction
 from tumorctl.volumes import without_islands
-
-Found = TypeVar("Found", SliceFile | UnreadableFolder, Source)
 
 # One thread each keeps up with the networks on any disk, and takes less of the processor from them than two.
 _READERS = 1
@@ -107,7 +105,8 @@ def predict_folders(
         options: what to write.
         on_slice: called with each row, in order.
         on_study: called with each finished study.
-        stop: once set, no more slices or studies are begun; those at work are finished.
+        stop: once set, no more slices or studies are begun; slices at work are finished, and a whole study of which
+            some slices are left leaves nothing behind.
 
     Returns:
         The content of ``run.json``; its ``status`` is ``complete`` or ``interrupted``.
@@ -119,11 +118,14 @@ def predict_folders(
         EngineError: inference failed.
     """
     paths = list(paths)
+    # Studies are looked for before anything is predicted, so that what keeps them all from being read is told early.
+    # Slices are looked for as they are predicted: a list of very many would fill the memory.
     sources = list(find_sources(paths, skip=options.output))
     check(sources, options.named)
     slices = [path for path in paths if path.is_dir() or format_of(path) is None]
     results = ResultFolder(options.output)
     counts = Counts()
+    warnings: dict[str, list[str]] = {}
     started = datetime.now(timezone.utc), time.monotonic()
     status, failure = "complete", ""
     with results.predictions() as predictions, results.studies() as studies:
@@ -152,12 +154,13 @@ def predict_folders(
             study = None
             whole = predict_sources(
                 client,
-                _until(stop, sources),
+                sources,
                 options.output,
                 named=options.named,
                 main_share=options.main_share,
                 dicom=options.dicom,
                 taken=taken,
+                stop=stop,
             )
             for rows_of_study, study_row in whole:
                 for row in rows_of_study:
@@ -165,6 +168,8 @@ def predict_folders(
                     predictions.add(row.cells())
                     on_slice(row)
                 counts.failed += bool(study_row.problem)
+                if study_row.warnings:
+                    warnings[study_row.study] = list(study_row.warnings)
                 study = study_row
                 close_study()
                 study = None
@@ -181,11 +186,14 @@ def predict_folders(
             predictions.finish()
             studies.finish()
             run = _provenance(client, options, started, counts, status, failure)
+            run["warnings"] = warnings
             results.write_run(run)
     return run
 
 
-def _until(stop: threading.Event | None, found: Iterable[Found]) -> Iterator[Found]:
+def _until(
+    stop: threading.Event | None, found: Iterable[SliceFile | UnreadableFolder]
+) -> Iterator[SliceFile | UnreadableFolder]:
     for item in found:
         if stop is not None and stop.is_set():
             return

@@ -9,6 +9,8 @@ from typing import Final
 
 NOTICE: Final = "Research use only. Not a medical device."
 """What every summary of results says."""
+SHORT_NOTICE: Final = "RESEARCH USE ONLY"
+"""What is burned into pictures and stands in the names of DICOM results."""
 
 ENSEMBLE: Final = "tumor_detection"
 CLASSIFIER: Final = "tumor_classifier"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from tumorctl.core.components import main_components
 from tumorctl.errors import InvalidInput, InvalidOption, UnreadableStudy
@@ -48,31 +50,43 @@ def read_one(source: StudySource, named: Mapping[SeriesRole, str]) -> StudyInput
     return found[0]
 
 
-def predict_input(client: TumorClient, study: StudyInput, main_share: float) -> StudyPrediction:
+class StudyInterrupted(Exception):
+    """The caller asked to stop before all slices of the study were predicted."""
+
+
+def predict_input(
+    client: TumorClient, study: StudyInput, main_share: float, stop: threading.Event | None = None
+) -> StudyPrediction:
     """Predict one study that was read.
 
     Args:
         client: what predicts slices.
         study: has a FLAIR.
         main_share: see `main_components`.
+        stop: once set, no further slice goes to the networks.
 
     Raises:
+        StudyInterrupted: it was stopped.
         InvalidInput: the study cannot be used.
         MissingExtra: the clinical part is not installed.
         EngineError: inference failed.
     """
     with needs_extra("clinical", "preparing studies"):
         from tumorctl.preparation.prepare import prepare
+    if stop is not None and stop.is_set():
+        raise StudyInterrupted
     prepared = prepare(study)
     started = time.perf_counter()
     masks = np.zeros(prepared.slices.shape[:3], np.bool_)
     probabilities: list[float] = []
     segmented: list[bool] = []
-    for number, outcome in enumerate(client.predict(prepared.slices)):
+    for number, outcome in enumerate(client.predict(_until(stop, prepared.slices))):
         probabilities.append(outcome.tumor_probability)
         segmented.append(outcome.segmented)
         if outcome.mask is not None:
             masks[number] = outcome.mask
+    if len(probabilities) < len(masks):
+        raise StudyInterrupted
     inferred = time.perf_counter()
     mask = prepared.on_flair(main_components(masks, main_share))
     per_slice, passed = prepared.per_slice(mask, probabilities, segmented)
@@ -108,6 +122,13 @@ def roles_named(named: Mapping[Any, Any]) -> dict[SeriesRole, str]:
     except ValueError as error:
         known = ", ".join(role.value for role in SeriesRole)
         raise InvalidOption(f"there are the roles {known}, and no other") from error
+
+
+def _until(stop: threading.Event | None, slices: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.uint8]]:
+    for plane in slices:
+        if stop is not None and stop.is_set():
+            return
+        yield plane
 
 
 def _inputs(source: StudySource, named: Mapping[SeriesRole, str]) -> Iterator[StudyInput | StudyFailure]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from tumorctl.io.sources import Source, read_source
 from tumorctl.outputs.measured import measurement_cells
 from tumorctl.outputs.results import SliceRow, StudyRow
 from tumorctl.outputs.studies import MASK_FILE, study_folder, write_study
-from tumorctl.studies import predict_input
+from tumorctl.studies import StudyInterrupted, predict_input
 from tumorctl.study import StudyPrediction
 from tumorctl.types import SeriesRole
 
@@ -28,6 +29,7 @@ def predict_sources(
     main_share: float,
     dicom: bool,
     taken: set[str],
+    stop: threading.Event | None = None,
 ) -> Iterator[tuple[list[SliceRow], StudyRow]]:
     """Predict studies and write the folder of each.
 
@@ -39,6 +41,7 @@ def predict_sources(
         main_share: see `main_components`.
         dicom: whether to write DICOM objects.
         taken: names of studies that are in the tables already.
+        stop: once set, no further study is begun, and one that the networks have not seen whole is left out.
 
     Yields:
         For each study the rows of its slices and its own; for one that cannot be used a row with its error.
@@ -49,13 +52,19 @@ def predict_sources(
     """
     names = UniqueNames(taken)
     for source in sources:
+        if stop is not None and stop.is_set():
+            return
         for study in read_source(source, named):
             name = names.take(study.study)
             if isinstance(study, StudyFailure):
                 yield _failed(name, study.error)
                 continue
             try:
-                yield _predicted(client, StudyInput(name, study.chosen, study.warnings), folder, main_share, dicom)
+                renamed = StudyInput(name, study.chosen, study.warnings)
+                prediction = predict_input(client, renamed, main_share, stop)
+                yield _written(prediction, folder, dicom)
+            except StudyInterrupted:
+                return
             except (EngineError, ModelError, MissingExtra):
                 raise
             except TumorctlError as error:
@@ -80,13 +89,10 @@ def check(sources: list[Source], named: Mapping[SeriesRole, str]) -> None:
         )
 
 
-def _predicted(
-    client: TumorClient, study: StudyInput, folder: Path, main_share: float, dicom: bool
-) -> tuple[list[SliceRow], StudyRow]:
-    prediction = predict_input(client, study, main_share)
+def _written(prediction: StudyPrediction, folder: Path, dicom: bool) -> tuple[list[SliceRow], StudyRow]:
     written = write_study(folder, prediction, dicom=dicom)
     rows = list(_slices(prediction))
-    row = StudyRow(study.study)
+    row = StudyRow(prediction.study, warnings=prediction.warnings)
     for each in rows:
         row.add(each)
     # Slices of another plane than the networks' have no probability of their own; the study has.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tumorctl import SeriesRole, TumorClient
 from tumorctl.errors import (
     InvalidInput,
     InvalidOption,
+    MissingExtra,
     MissingFlair,
     NoSuchSeries,
     OversizedInput,
@@ -113,6 +115,27 @@ def test_files_by_role_folders_zips_and_names_give_the_same(tmp_path: Path) -> N
             client.predict_study(tmp_path)
     assert masks[0].any()
     assert all(np.array_equal(mask, masks[0]) for mask in masks)
+
+
+@pytest.mark.parametrize(
+    ("library", "modules"),
+    [
+        ("nibabel", ("io.nifti",)),
+        ("SimpleITK", ("preparation.prepare", "preparation.registration", "preparation.resampling")),
+        ("pydicom", ("io.dicom.reading",)),
+    ],
+)
+def test_without_the_clinical_part_its_pip_command_is_named(
+    library: str, modules: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phantom = Phantom(shape=(6, 40, 40))
+    folder = phantom.write(tmp_path / "a") if library == "pydicom" else write_nifti(tmp_path / "a", phantom)
+    for module in modules:
+        monkeypatch.delitem(sys.modules, f"tumorctl.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, library, None)
+    named = pytest.raises(MissingExtra, match=r"pip install 'tumorctl\[clinical\]'")
+    with TumorClient.from_engine(BrightEngine()) as client, named:
+        client.predict_study(folder)
 
 
 def broken(folder: Path, kind: str) -> type[InvalidInput]:

@@ -31,6 +31,8 @@ from tumorctl.cli.exits import Status, exits
 from tumorctl.types import ClientOptions, Precision
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tumorctl.outputs.results import SliceRow, StudyRow
 
 _STUDIES_SHOWN = 20
@@ -212,14 +214,21 @@ def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
     for column in ("slices", "with tumour", "probability", "largest area, px"):
         table.add_column(column, justify="right")
     table.add_column("error", overflow="fold")
+    warned = [row for row in studies if row.warnings]
+    if warned:
+        table.add_column("warnings", justify="right")
     for row in studies:
         probability = "" if row.tumor_probability is None else f"{row.tumor_probability:.3f}"
         area = str(row.largest_area_px) if row.tumor_slices else ""
-        table.add_row(escape(row.study), str(row.slices), str(row.tumor_slices), probability, area, escape(row.error))
+        cells = [row.study, str(row.slices), str(row.tumor_slices), probability, area, row.error]
+        if warned:
+            cells.append(str(len(row.warnings) or ""))
+        table.add_row(*map(escape, cells))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     if counts["studies"] > len(studies):
         console.print(f"... and {counts['studies'] - len(studies)} more studies in studies.csv")
+    _show_warnings(console, warned, len(run["warnings"]))
     rate = run["timings"]["slices_per_second"]
     console.print(
         f"{counts['slices']} slices, {counts['tumor_slices']} with tumour, {counts['failed']} failed; "
@@ -227,3 +236,19 @@ def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
         highlight=False,
     )
     console.print(f"Results in {escape(str(output))}. {run['notice']}", highlight=False, soft_wrap=True)
+
+
+def _show_warnings(console: Console, warned: list[StudyRow], studies: int) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    if studies:
+        console.print(f"Warnings of {studies} {'study' if studies == 1 else 'studies'}:", highlight=False)
+    for row in warned:
+        console.print(f"  [yellow]{escape(row.study)}[/yellow]", highlight=False)
+        indented = Table.grid("", "", padding=(0, 1))
+        for warning in row.warnings:
+            indented.add_row("   -", escape(warning))
+        console.print(indented, highlight=False)
+    if studies > len(warned):
+        console.print(f"... those of {studies - len(warned)} more are in run.json", highlight=False)

@@ -20,8 +20,24 @@ Points = npt.NDArray[np.float64]
 EQUAL_MM = 1e-3
 """Grids whose corners lie closer than this, in mm, are the same grid."""
 
+SAME_DIRECTION = 1e-3
+"""Slices of one stack differ in their directions' cosines by no more than this: written cosines are rounded."""
+
+_PLACE_MM = 0.05
+_PLACE_SHARE = 0.02
 _RAS_OF_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _MIN_SPACING_MM = 1e-3
+
+
+def place_tolerance_mm(spacing_mm: float) -> float:
+    """How far a slice may lie from where an even stack has it, in mm.
+
+    Written positions are rounded, and scanners leave slices a little uneven; what is further off is another slice.
+
+    Args:
+        spacing_mm: between neighbouring slices.
+    """
+    return max(_PLACE_MM, _PLACE_SHARE * spacing_mm)
 
 
 def lps_of_ras(affine_ras: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tumorctl.errors import InvalidInput
@@ -52,6 +52,25 @@ class UnreadableFolder:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that was listed.
+
+    Attributes:
+        place: where it is.
+        relative: path relative to the PATH it was found under.
+        name: the same, or the PATH's own name for the PATH itself.
+        files: all but folders, in natural order; links to folders are among them.
+        problem: why it could not be listed, as the operating system said; empty if it could.
+    """
+
+    place: Path
+    relative: PurePosixPath
+    name: str
+    files: list[os.DirEntry[str]] = field(default_factory=list)
+    problem: str = ""
+
+
 def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
     """Sort key under which ``s_2`` comes before ``s_10``."""
     return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in _DIGITS.split(name) if part)
@@ -90,32 +109,48 @@ def discover(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator[Sli
     loose: dict[Path, list[Path]] = {}
     for root in roots:
         if root.is_dir():
-            yield from _walk(root, names, skip.resolve() if skip else None)
+            yield from _slices_under(root, names, skip)
         else:
             loose.setdefault(root.absolute().parent, []).append(root)
     for folder, files in loose.items():
         yield from _study(names.take(folder.name or "study"), {file.name: file for file in files}, prefix="")
 
 
-def _walk(root: Path, names: UniqueNames, skip: Path | None) -> Iterator[SliceFile | UnreadableFolder]:
+def walk(root: Path, *, skip: Path | None = None) -> Iterator[Folder]:
+    """List a folder and those under it, each before those in it. Hidden folders and links to folders are not followed.
+
+    Args:
+        root: where to begin.
+        skip: a folder that is not listed, such as the one that results are written to.
+    """
+    skip = skip.resolve() if skip else None
     pending = [PurePosixPath()]
     while pending:
         relative = pending.pop()
-        folder = root / relative
-        if skip is not None and folder.resolve() == skip:
+        place = root / relative
+        if skip is not None and place.resolve() == skip:
             continue
+        name = str(relative) if relative.parts else root.absolute().name or "study"
         try:
-            with os.scandir(folder) as listing:
-                entries = list(listing)
+            with os.scandir(place) as listing:
+                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
         except OSError as error:
-            yield UnreadableFolder(str(relative), error.strerror or type(error).__name__)
+            yield Folder(place, relative, name, problem=error.strerror or type(error).__name__)
             continue
-        files = {entry.name: Path(entry.path) for entry in entries if is_slice(entry.name) and not entry.is_dir()}
+        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+        yield Folder(place, relative, name, [entry for entry in entries if not entry.is_dir(follow_symlinks=False)])
+        pending += [relative / each for each in reversed(folders) if not each.startswith(".")]
+
+
+def _slices_under(root: Path, names: UniqueNames, skip: Path | None) -> Iterator[SliceFile | UnreadableFolder]:
+    for folder in walk(root, skip=skip):
+        if folder.problem:
+            yield UnreadableFolder(str(folder.relative), folder.problem)
+            continue
+        files = {entry.name: Path(entry.path) for entry in folder.files if is_slice(entry.name) and not entry.is_dir()}
         if files:
-            study = str(relative) if relative.parts else root.absolute().name or "study"
-            yield from _study(names.take(study), files, prefix=f"{relative}/" if relative.parts else "")
-        folders = [e.name for e in entries if e.is_dir(follow_symlinks=False) and not e.name.startswith(".")]
-        pending += [relative / name for name in sorted(folders, key=natural_key, reverse=True)]
+            prefix = f"{folder.relative}/" if folder.relative.parts else ""
+            yield from _study(names.take(folder.name), files, prefix=prefix)
 
 
 def _study(study: str, files: dict[str, Path], *, prefix: str) -> Iterator[SliceFile]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
 from tumorctl.errors import MissingFlair, NoSuchSeries
+from tumorctl.io.contrast import Guess, guess_contrast
 from tumorctl.io.series import Plane, SeriesTraits
 from tumorctl.types import SeriesChoice, SeriesRole
 
@@ -60,11 +61,13 @@ class Verdict:
         kind: what it is.
         reason: what counted, without free text of the header.
         by_word: whether its description names the kind.
+        silent: whether it is a T1 of which nothing tells whether contrast agent had been given.
     """
 
     kind: Kind
     reason: str
     by_word: bool = False
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,12 @@ class Ranked:
     Attributes:
         index: its place among the candidates.
         choice: what to say where it is taken.
+        warning: what a reader of the result should know where it is taken; empty if nothing.
     """
 
     index: int
     choice: SeriesChoice
+    warning: str = ""
 
 
 _ROLE_OF_KIND: Final = {
@@ -159,7 +164,8 @@ def ranked(
     """Find the candidates for each role, the best first.
 
     Where several fit, axial ones come first, then original ones before derived ones, then those with more slices and
-    finer ones. A FLAIR from before contrast agent comes before one from after it.
+    finer ones. A FLAIR or T1 from before contrast agent comes before one that may be from after it. Where T1s do not
+    tell, see `tumorctl.io.contrast`.
 
     Args:
         candidates: all image series of a study.
@@ -174,6 +180,10 @@ def ranked(
     """
     chosen = {role: _find(candidates, role, name) for role, name in (named or {}).items()}
     verdicts = [classify(candidate.traits) for candidate in candidates]
+    guess = _guess(candidates, verdicts, chosen)
+    if guess.after is not None:
+        index, why = guess.after
+        verdicts[index] = replace(verdicts[index], kind=Kind.t1_post, reason=f"{verdicts[index].reason}, but {why}")
     roles: dict[SeriesRole, tuple[Ranked, ...]] = {}
     for role in SeriesRole:
         if role in chosen:
@@ -185,11 +195,14 @@ def ranked(
             for index, verdict in enumerate(verdicts)
             if _ROLE_OF_KIND.get(verdict.kind) is role and index not in chosen.values()
         ]
-        fitting.sort(key=lambda index: _order(role, candidates[index].traits, verdicts[index]))
-        reasons = _reasons(role, fitting, candidates, verdicts)
+        orders = {
+            index: _order(role, candidates[index].traits, verdicts[index], index in guess.late) for index in fitting
+        }
+        fitting.sort(key=lambda index: orders[index])
+        reasons = _reasons(role, fitting, candidates, verdicts, orders)
         if fitting:
             roles[role] = tuple(
-                Ranked(index, SeriesChoice(role, candidates[index].name, reason))
+                Ranked(index, SeriesChoice(role, candidates[index].name, reason), guess.warnings.get(index, ""))
                 for index, reason in zip(fitting, reasons, strict=True)
             )
     return roles
@@ -285,7 +298,23 @@ def _t1(traits: SeriesTraits, text: str, reason: str, *, by_word: bool) -> Verdi
         return Verdict(Kind.t1_post if said[0] else Kind.t1_pre, f"{reason}, and '{said[1]}'", by_word)
     if traits.contrast:
         return Verdict(Kind.t1_post, f"{reason}, and a contrast agent in the header", by_word)
-    return Verdict(Kind.t1_pre, f"{reason}, and nothing tells of a contrast agent", by_word)
+    return Verdict(Kind.t1_pre, f"{reason}, and nothing tells of a contrast agent", by_word, silent=True)
+
+
+def _guess(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], chosen: Mapping[SeriesRole, int]) -> Guess:
+    """What the order of acquisition says of T1s that do not tell; nothing of those that the caller named."""
+    free = set(range(len(candidates))) - set(chosen.values())
+    before = {index for index, each in enumerate(verdicts) if each.kind is Kind.t1_pre and not each.silent}
+    after = {index for index, each in enumerate(verdicts) if each.kind is Kind.t1_post}
+    before |= {index for role, index in chosen.items() if role is SeriesRole.t1_pre}
+    after |= {index for role, index in chosen.items() if role is SeriesRole.t1_post}
+    return guess_contrast(
+        [candidate.name for candidate in candidates],
+        [candidate.traits for candidate in candidates],
+        before=before - after,
+        silent={index for index in free if verdicts[index].silent},
+        after=after - {chosen.get(SeriesRole.t1_pre)},
+    )
 
 
 def _because(times: str, word: str | None) -> str:
@@ -303,10 +332,10 @@ def _times(traits: SeriesTraits) -> str:
     return " and ".join(f"{name} time {value:g} ms" for name, value in known.items() if value)
 
 
-def _order(role: SeriesRole, traits: SeriesTraits, verdict: Verdict) -> tuple[float, ...]:
+def _order(role: SeriesRole, traits: SeriesTraits, verdict: Verdict, late: bool) -> tuple[float, ...]:
     return (
         not verdict.by_word,
-        role is SeriesRole.flair and _after_contrast(traits),
+        _after_contrast(traits) if role is SeriesRole.flair else role is SeriesRole.t1_pre and late,
         traits.plane is not Plane.axial,
         "DERIVED" in traits.image_type,
         -traits.slices,
@@ -325,19 +354,21 @@ _ADVANTAGES: Final = (
 
 
 def _reasons(
-    role: SeriesRole, fitting: Sequence[int], candidates: Sequence[Candidate], verdicts: Sequence[Verdict]
+    role: SeriesRole,
+    fitting: Sequence[int],
+    candidates: Sequence[Candidate],
+    verdicts: Sequence[Verdict],
+    orders: Mapping[int, tuple[float, ...]],
 ) -> list[str]:
     reasons = []
     for place, index in enumerate(fitting):
-        own = _order(role, candidates[index].traits, verdicts[index])
+        own = orders[index]
         reason = verdicts[index].reason
         if role is SeriesRole.flair and own[1]:
             reason += ", though after contrast agent"
         for other in fitting[place + 1 :]:
-            theirs = _order(role, candidates[other].traits, verdicts[other])
-            advantage = next(
-                (name for name, mine, its in zip(_ADVANTAGES, own, theirs, strict=True) if mine < its), "it comes first"
-            )
+            pairs = zip(_ADVANTAGES, own, orders[other], strict=True)
+            advantage = next((name for name, mine, its in pairs if mine < its), "it comes first")
             reason += f"; preferred to {candidates[other].name}: {advantage}"
         reasons.append(reason)
     return reasons

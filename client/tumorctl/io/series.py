@@ -42,6 +42,8 @@ class SeriesTraits:
         plane: which of the patient's planes its slices are nearest to; None where it is not known.
         slices: how many; 0 where it is not known.
         slice_spacing_mm: between neighbouring slices.
+        acquired: date and time of acquisition as digits, so that later ones sort later; empty where it is not known. It
+            is the patient's, and never shown.
     """
 
     contrast: bool | None = None
@@ -55,6 +57,7 @@ class SeriesTraits:
     plane: Plane | None = None
     slices: int = 0
     slice_spacing_mm: float | None = None
+    acquired: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,17 +6,16 @@ headers say, wherever they lie under one PATH.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from tumorctl.errors import InvalidInput, InvalidOption, NoSuchSeries, TumorctlError, UnreadableStudy
 from tumorctl.extras import needs_extra
 from tumorctl.io.archives import is_archive, unpacked
 from tumorctl.io.dicom.sniffing import looks_like_dicom
-from tumorctl.io.discovery import is_slice, natural_key
+from tumorctl.io.discovery import is_slice, walk
 from tumorctl.io.series import StudyFailure, StudyInput
 from tumorctl.types import SeriesRole
 
@@ -60,7 +59,7 @@ def find_sources(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator
     loose_dicom: list[Path] = []
     for root in paths:
         if root.is_dir():
-            yield from _under(root, skip.resolve() if skip else None)
+            yield from _under(root, skip)
         elif (kind := format_of(root)) is Format.nifti:
             loose.setdefault(root.absolute().parent, []).append(root)
         elif kind is Format.dicom:
@@ -115,6 +114,9 @@ def _unpacked(source: Source, folder: Path, named: Mapping[SeriesRole, str]) -> 
     if not found:
         raise UnreadableStudy(f"{source.place.name}: holds neither NIfTI nor DICOM files")
     for each in found:
+        if each.format is Format.dicom:
+            yield from _dicom(each, named, inside=source.name)
+            continue
         name = source.name if each.name == folder.name else f"{source.name}/{each.name}"
         yield from read_source(Source(name, each.format, each.place, each.files), named)
 
@@ -143,42 +145,29 @@ def _named_file(source: Source, role: SeriesRole, name: str) -> Path:
     raise NoSuchSeries(f"--{role.value.replace('_', '-')}: there is no file {name}")
 
 
-def _dicom(source: Source, named: Mapping[SeriesRole, str]) -> Iterator[StudyInput | StudyFailure]:
+def _dicom(source: Source, named: Mapping[SeriesRole, str], *, inside: str = "") -> Iterator[StudyInput | StudyFailure]:
     with needs_extra("clinical", "reading DICOM"):
         from tumorctl.io.dicom.reading import read_dicom
-    yield from read_dicom(source.files or [source.place], named=named)
+    yield from read_dicom(source.files or [source.place], named=named, inside=inside)
 
 
 def _under(root: Path, skip: Path | None) -> Iterator[Source]:
-    pending = [PurePosixPath()]
     has_dicom = False
-    while pending:
-        relative = pending.pop()
-        folder = root / relative
-        if skip is not None and folder.resolve() == skip:
-            continue
-        try:
-            with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda entry: natural_key(entry.name))
-        except OSError:
-            continue  # the search for slices reports it
-        name = str(relative) if relative.parts else root.absolute().name or "study"
+    # Folders that cannot be listed are reported by the search for slices.
+    for folder in walk(root, skip=skip):
         nifti: list[Path] = []
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False) or entry.name in _EARLIER_RESULTS:
+        for entry in folder.files:
+            if entry.name in _EARLIER_RESULTS:
                 continue
+            path = Path(entry.path)
             found = format_of(path)
             if found is Format.nifti:
                 nifti.append(path)
             elif found is Format.archive:
-                inside = f"{relative}/{_stem(entry.name)}" if relative.parts else _stem(entry.name)
-                yield Source(inside, found, path)
+                yield Source(str(folder.relative / _stem(entry.name)), found, path)
             has_dicom = has_dicom or found is Format.dicom
         if nifti:
-            yield Source(name, Format.nifti, folder, tuple(nifti))
-        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        pending += [relative / each for each in reversed(folders) if not each.startswith(".")]
+            yield Source(folder.name, Format.nifti, folder.place, tuple(nifti))
     if has_dicom:
         yield Source(root.absolute().name or "study", Format.dicom, root)
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorctl import __version__
+from tumorctl.contract import SHORT_NOTICE
 from tumorctl.errors import MaskMismatch, OutputError
 from tumorctl.outputs.files import write_whole
 
@@ -54,7 +55,7 @@ def encode_mask(mask: npt.NDArray[np.bool_], grid: Grid) -> bytes:
     image = nibabel.Nifti1Image(mask.astype(np.uint8).transpose(_NIFTI_AXES), affine)
     image.header.set_intent("label", name="tumour")
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"RESEARCH USE ONLY, tumorctl {__version__}".encode()
+    image.header["descrip"] = f"{SHORT_NOTICE}, tumorctl {__version__}".encode()
     image.header["cal_max"] = 1
     image.set_sform(affine, code=_SCANNER)
     # A quaternion cannot say a sheared grid: it is left out rather than wrong.

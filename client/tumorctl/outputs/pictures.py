@@ -11,13 +11,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from tumorctl import __version__
+from tumorctl.contract import SHORT_NOTICE
 from tumorctl.outputs.images import outline
 
 if TYPE_CHECKING:
     from tumorctl.core.geometry import Grid, Volume
     from tumorctl.core.measurements import Diameters, Point
 
-_NOTICE = "RESEARCH USE ONLY"
 _OUTLINE = (255, 64, 48)
 _LONGEST = (255, 214, 10)
 _PERPENDICULAR = (64, 200, 255)
@@ -118,7 +118,7 @@ def _write(picture: Image.Image, grid: Grid, index: int) -> None:
     right, below = directions(grid)
     margin = size // 3
     texts = [
-        (_NOTICE, (margin, margin), "la"),
+        (SHORT_NOTICE, (margin, margin), "la"),
         (f"tumorctl {__version__}", (margin, height - margin), "ld"),
         (f"slice {index + 1} of {grid.shape[0]}", (width - margin, height - margin), "rd"),
         (opposite(right), (margin, height // 2), "lm"),

@@ -89,7 +89,7 @@ class StudyRow:
     """One study's row, made up from its slices' rows as they come.
 
     ``measured`` holds the cells of the measurements, which need millimetres: empty for folders of slices. ``problem``
-    is what is wrong with the study's results as a whole.
+    is what is wrong with the study's results as a whole, ``warnings`` what a reader of them should know.
     """
 
     study: str
@@ -102,6 +102,7 @@ class StudyRow:
     errors: list[str] = field(default_factory=list)
     measured: tuple[str, ...] = UNMEASURED
     problem: str = ""
+    warnings: tuple[str, ...] = ()
 
     def add(self, row: SliceRow) -> None:
         """Take a slice in."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import nibabel
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import dcmread
 from typer.testing import CliRunner, Result
 
 from bright_engine import BrightEngine
@@ -110,3 +114,65 @@ def test_series_are_named_for_one_study_only(predict: object, tmp_path: Path) ->
     done = predict(tmp_path, "--output", tmp_path / "results", "--flair", "flair.nii")
     assert done.exit_code == 2
     assert "one study" in done.output
+
+
+def test_warnings_are_shown_under_the_table_and_kept_for_machines(predict: object, tmp_path: Path) -> None:
+    assert callable(predict)
+    scans, output = tmp_path / "scans", tmp_path / "results"
+    SMALL.write(scans / "part", sequences=(Sequence.flair,))
+    (scans / "slices").mkdir()
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(scans / "slices" / "a_1.png")
+    done = predict(scans, "--output", output)
+    assert done.exit_code == 0, done.output
+    kept = json.loads((output / "run.json").read_text("utf-8"))["warnings"]
+    assert kept == {
+        "part": [f"the T1 {when} contrast is missing; the FLAIR stands in for it" for when in ("before", "after")]
+    }
+    table, _, told = done.output.partition("Warnings of 1 study:")
+    assert "warnings" in table
+    assert [line.strip() for line in told.splitlines()[1:4]] == ["part", *(f"- {warning}" for warning in kept["part"])]
+    summary = predict(scans, "--output", output, "--json")
+    assert json.loads(summary.output)["warnings"] == kept
+
+
+def test_a_run_that_has_none_says_nothing_of_them(predict: object, tmp_path: Path) -> None:
+    assert callable(predict)
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "a_1.png")
+    done = predict(tmp_path, "--output", tmp_path / "results")
+    assert "arning" not in done.output
+    assert json.loads((tmp_path / "results" / "run.json").read_text("utf-8"))["warnings"] == {}
+
+
+@pytest.mark.parametrize("library", ["nibabel", "pydicom", "SimpleITK"])
+def test_without_the_clinical_part_its_pip_command_is_named(
+    predict: object, library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert callable(predict)
+    (tmp_path / "scan").mkdir()
+    (tmp_path / "scan" / "flair.nii.gz").touch()
+    monkeypatch.setitem(sys.modules, library, None)
+    done = predict(tmp_path / "scan", "--output", tmp_path / "results")
+    assert done.exit_code == 2
+    assert "pip install 'tumorctl[clinical]'" in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_zip_of_a_study_in_dicom_gets_the_same_results(predict: object, tmp_path: Path) -> None:
+    assert callable(predict)
+    folder = replace(SMALL, shape=(9, 48, 48)).write(tmp_path / "head")
+    with zipfile.ZipFile(tmp_path / "head.zip", "w") as made:
+        for file in folder.iterdir():
+            made.write(file, file.name)
+    found = []
+    for source in (folder, tmp_path / "head.zip"):
+        output = tmp_path / f"results of {source.name}"
+        done = predict(source, "--output", output)
+        assert done.exit_code == 0, done.output
+        (study,) = rows_of(output / "studies.csv")
+        names = sorted(path.name for path in (output / "studies" / "head").iterdir())
+        seg = dcmread(output / "studies" / "head" / "seg.dcm")
+        found.append((study, names, rows_of(output / "predictions.csv"), seg.SOPInstanceUID, seg.PixelData))
+    assert found[0] == found[1]
+    assert found[0][0]["study"] == "head"
+    assert set(found[0][1]) >= {"mask.nii.gz", "seg.dcm", "sr.dcm", "overlay.dcm", "measurements.json"}

@@ -4,7 +4,7 @@ import string
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tumorctl.errors import NoSuchSeries
@@ -206,6 +206,7 @@ TRAITS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(TRAITS, max_size=6))
 def test_every_series_has_at_most_one_role_and_nobody_is_named(series: list[SeriesTraits]) -> None:
     candidates = [Candidate(f"series {place}", traits) for place, traits in enumerate(series)]
@@ -218,12 +219,14 @@ def test_every_series_has_at_most_one_role_and_nobody_is_named(series: list[Seri
             assert "jane" not in each.choice.reason.lower()
 
 
+@settings(deadline=None)
 @given(TRAITS, st.sampled_from(["_", " ", "-", "."]))
 def test_separators_and_case_change_nothing(traits: SeriesTraits, separator: str) -> None:
     other = replace(traits, text=f"{separator}{traits.text.upper()}{separator}")
     assert classify(other).kind is classify(traits).kind
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_name_fits_one_series_or_is_refused(name: str) -> None:
     candidates = [Candidate("series 1 of 2", FLAIR, 301), Candidate("series 2 of 2", T1, 302)]

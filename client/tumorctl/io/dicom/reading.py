@@ -28,7 +28,7 @@ _NO_SCANS: Final = frozenset({"SEG", "SR", "DOC", "KO", "PR", "OT", "RTSTRUCT", 
 
 
 def read_dicom(
-    given: Iterable[Path | Dataset], *, named: Mapping[SeriesRole, str] | None = None
+    given: Iterable[Path | Dataset], *, named: Mapping[SeriesRole, str] | None = None, inside: str = ""
 ) -> Iterator[StudyInput | StudyFailure]:
     """Read studies from files, folders and datasets, whatever they are called and however they are mixed.
 
@@ -38,6 +38,7 @@ def read_dicom(
         given: DICOM files, folders of them at any depth, or datasets with pixels. What is not an MR image is passed
             over: reports, segmentations, other files.
         named: series that the caller chose, see `tumorctl.io.selection.ranked`; the same for each study.
+        inside: what was unpacked for it, such as a zip file: the first part of the studies' names.
 
     Yields:
         Each study, in the order in which their first files are found.
@@ -47,7 +48,7 @@ def read_dicom(
     """
     given = list(given)
     sources, damaged = _found(given)
-    studies = _grouped(sources, damaged)
+    studies = _grouped(sources, damaged, inside)
     if not studies and not damaged:
         passed = "; results and other objects without scans were passed over" if sources else ""
         yield StudyFailure("study 1", UnreadableStudy(f"no DICOM images found{passed}: name a folder that holds some"))
@@ -78,7 +79,7 @@ def _found(given: Sequence[Path | Dataset]) -> tuple[list[Source], list[Damaged]
     return sources, damaged
 
 
-def _grouped(sources: Iterable[Source], damaged: Iterable[Damaged]) -> list[_Study]:
+def _grouped(sources: Iterable[Source], damaged: Iterable[Damaged], inside: str) -> list[_Study]:
     groups: dict[str, list[Source]] = {}
     for source in sources:
         folder = PurePosixPath(source.name).parent
@@ -91,6 +92,7 @@ def _grouped(sources: Iterable[Source], damaged: Iterable[Damaged]) -> list[_Stu
         secrets = frozenset[str]().union(*(source.secrets for source in group))
         root = group[0].root
         name = str(folder) if folder.parts else root.resolve().name if root is not None and root.is_dir() else ""
+        name = "/".join((inside, *folder.parts)) if inside else name
         if folders.count(folder) > 1 or not name or name in taken or not may_show(name, secrets):
             name = f"study {place}"
         taken.add(name)
@@ -173,7 +175,9 @@ def _pick(
     warnings: list[str] = []
     for option in options:
         try:
-            return _Picked((_series(candidates[option.index], stacks[option.index], namer), option.choice), warnings)
+            series = _series(candidates[option.index], stacks[option.index], namer)
+            warnings += [option.warning] if option.warning else []
+            return _Picked((series, option.choice), warnings)
         except InvalidInput as error:  # noqa: PERF203 - the next candidate may do
             errors.append(error)
             warnings.append(f"{error}; it was not used for {role.value}")

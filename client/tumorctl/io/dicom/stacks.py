@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from tumorctl.core.geometry import Grid, ras_of_lps
+from tumorctl.core.geometry import SAME_DIRECTION, Grid, place_tolerance_mm, ras_of_lps
 from tumorctl.errors import OversizedInput, UnusableSeries
 from tumorctl.io.dicom.slices import Slice, number
 
@@ -17,12 +17,7 @@ MIN_SLICES: Final = 3
 MAX_VOXELS: Final = 1 << 28
 """Of one series: 1 GiB as float32."""
 
-_SAME_DIRECTION: Final = 1e-3
-"""Directions of one stack differ by no more than this: written cosines are rounded."""
 _SAME_PLACE_MM: Final = 0.01
-_PLACE_MM: Final = 0.05
-_PLACE_SHARE: Final = 0.02
-"""How far a slice may lie from where an even stack has it: in mm, or as a share of the distance between slices."""
 _ASKEW: Final = 0.02
 """Sine of the angle between the way that slices go and their normal, from which they are askew."""
 
@@ -95,7 +90,7 @@ class Stack:
             raise UnusableSeries("its slices are stacked askew, not along their normal; take another series")
         even = positions[0] + np.arange(len(positions))[:, np.newaxis] * step
         off_mm = np.linalg.norm(positions - even, axis=1)
-        if off_mm.max() > max(_PLACE_MM, _PLACE_SHARE * float(np.linalg.norm(step))):
+        if off_mm.max() > place_tolerance_mm(float(np.linalg.norm(step))):
             worst = self.slices[int(off_mm.argmax())]
             raise UnusableSeries(
                 f"{file_name(worst)} lies {off_mm.max():.2f} mm from where an even stack has it; take another series"
@@ -155,7 +150,7 @@ class _Directions:
         if orientation is None:
             return None
         for place, known in enumerate(self._known):
-            if np.abs(known - orientation).max() <= _SAME_DIRECTION:
+            if np.abs(known - orientation).max() <= SAME_DIRECTION:
                 return place
         self._known.append(orientation)
         return len(self._known) - 1

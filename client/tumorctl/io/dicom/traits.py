@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,7 @@ from tumorctl.io.dicom.stacks import Stack
 from tumorctl.io.series import Plane, SeriesTraits
 
 _TEXTS: Final = ("SeriesDescription", "ProtocolName", "SequenceName", "PulseSequenceName")
+_MOMENT: Final = re.compile(r"\d{14}(?:\.\d+)?")
 _NO_AGENT: Final = frozenset({"", "no", "none", "n", "na", "n/a", "nil", "without", "ohne", "no contrast", "0"})
 
 
@@ -31,6 +33,7 @@ def traits_of(stack: Stack) -> SeriesTraits:
         plane=_plane(stack),
         slices=len(stack.slices),
         slice_spacing_mm=spacing_mm if spacing_mm else None,
+        acquired=_acquired(first),
     )
 
 
@@ -46,6 +49,16 @@ def _contrast(first: Slice) -> bool | None:
         if value.strip().lower() not in _NO_AGENT:
             return True
     return None
+
+
+def _acquired(first: Slice) -> str:
+    whole = first.find("FrameAcquisitionDateTime", "FrameContentSequence") or first.find("AcquisitionDateTime")
+    if not whole:
+        date = first.find("AcquisitionDate") or first.find("SeriesDate")
+        time = first.find("AcquisitionTime") or first.find("SeriesTime")
+        whole = f"{date}{time}" if date and time else ""
+    found = _MOMENT.match(str(whole).replace(":", ""))
+    return found.group() if found else ""
 
 
 def _text(first: Slice) -> str:

@@ -7,11 +7,11 @@ from typing import Final
 from highdicom.sr import CodedConcept
 from pydicom.sr.coding import Code
 
+from tumorctl.contract import SHORT_NOTICE
 from tumorctl.core.measurements import Laterality
 
-NOTICE: Final = "RESEARCH USE ONLY"
 COMMENT: Final = (
-    "RESEARCH USE ONLY. Not a medical device. Made by software, not verified by a physician. "
+    f"{SHORT_NOTICE}. Not a medical device. Made by software, not verified by a physician. "
     "Do not base any decision about a patient on it."
 )
 NAME: Final = "tumorctl"
@@ -45,7 +45,7 @@ LATERALITY: Final = {
 SEGMENT_LABEL: Final = "FLAIR abnormality (T2 hyperintensity)"
 TRACKING_ID: Final = "tumorctl tumour"
 
-SEG_SERIES: Final = (9301, f"{NOTICE} - tumour outline")
-SR_SERIES: Final = (9302, f"{NOTICE} - tumour measurements")
-SC_SERIES: Final = (9303, f"{NOTICE} - tumour overlay")
+SEG_SERIES: Final = (9301, f"{SHORT_NOTICE} - tumour outline")
+SR_SERIES: Final = (9302, f"{SHORT_NOTICE} - tumour measurements")
+SC_SERIES: Final = (9303, f"{SHORT_NOTICE} - tumour overlay")
 """Series number and description."""

@@ -12,6 +12,7 @@ from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, MultiFrameTrueColorSecondaryCaptureImageStorage
 
 from tumorctl import __version__
+from tumorctl.contract import SHORT_NOTICE
 from tumorctl.errors import OutputError
 from tumorctl.outputs.dicom import codes
 from tumorctl.outputs.dicom.source import Source, making, result_uid, source_of
@@ -95,7 +96,7 @@ def _set_image(made: SOPClass, prediction: StudyPrediction, shape: tuple[int, ..
     made.SecondaryCaptureDeviceSoftwareVersions = __version__
     made.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     made.DerivationDescription = codes.COMMENT
-    made.ImageComments = codes.NOTICE
+    made.ImageComments = SHORT_NOTICE
     made.BurnedInAnnotation = "YES"
     made.LossyImageCompression = "00"
     made.BodyPartExamined = "BRAIN"

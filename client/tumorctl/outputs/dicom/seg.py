@@ -10,6 +10,7 @@ from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 
 from tumorctl import __version__
+from tumorctl.contract import SHORT_NOTICE
 from tumorctl.errors import OutputError
 from tumorctl.outputs.dicom import codes
 from tumorctl.outputs.dicom.source import algorithm_parameters, making, result_uid, source_of
@@ -75,7 +76,7 @@ def segmentation(prediction: StudyPrediction) -> highdicom.seg.Segmentation:
             software_versions=__version__,
             device_serial_number="0",
             content_label="TUMOUR",
-            content_description=codes.NOTICE,
+            content_description=SHORT_NOTICE,
             series_description=description,
             omit_empty_frames=True,
         )

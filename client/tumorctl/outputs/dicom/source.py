@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -16,7 +17,7 @@ from pydicom import Dataset
 from pydicom.uid import generate_uid
 
 from tumorctl import __version__
-from tumorctl.core.geometry import points_lps_of_ras
+from tumorctl.core.geometry import SAME_DIRECTION, Grid, place_tolerance_mm, points_lps_of_ras
 from tumorctl.errors import MaskMismatch, MissingDicomTag, NoDicomSource, OutputError
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ _PLANE: Final = {
 }
 """What says where a slice lies, and the functional group that says it in a multi-frame object."""
 _LENGTH: Final = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2}
-_PLACE_MM: Final = 0.05
-"""Written positions are rounded; a slice further off than this is another slice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +97,11 @@ def source_of(prediction: StudyPrediction) -> Source:
     corners = [(0, 0), (0, expected[2] - 1), (expected[1] - 1, 0)]
     indices = [[(index, row, column) for row, column in corners] for index in range(expected[0])]
     wanted = points_lps_of_ras(prediction.grid.to_world_ras(indices))
-    if np.abs(_places_lps(instances, frames, corners) - wanted).max() > _PLACE_MM:
+    off_mm = np.linalg.norm(_places_lps(instances, frames, corners) - wanted, axis=-1)
+    if (off_mm > _tolerances_mm(prediction.grid, corners)).any():
         raise MaskMismatch("the mask's slices do not lie where the FLAIR's instances are")
     return Source(
-        headers=tuple(_blank(instance) for instance in instances),
+        headers=_of_one_direction([_blank(instance) for instance in instances], frames),
         original=instances[0],
         frames=tuple(frame + 1 for frame in frames),
     )
@@ -157,6 +157,18 @@ def making(what: str) -> Iterator[None]:
         ) from error
 
 
+def _tolerances_mm(grid: Grid, pixels: list[tuple[int, int]]) -> npt.NDArray[np.float64]:
+    """How far pixels (row, column) may lie from the even grid: what the reader of DICOM lets pass, and no more.
+
+    Returns:
+        float64, shape (pixel,), in mm.
+    """
+    spacing_mm, *pixel_mm = grid.spacing_mm
+    from_corner_mm = np.linalg.norm(np.asarray(pixels) * pixel_mm, axis=-1)
+    # Three cosines may be off.
+    return np.asarray(place_tolerance_mm(spacing_mm) + np.sqrt(3) * SAME_DIRECTION * from_corner_mm)
+
+
 def _places_lps(
     instances: tuple[Dataset, ...], frames: tuple[int, ...], pixels: list[tuple[int, int]]
 ) -> npt.NDArray[np.float64]:
@@ -204,6 +216,28 @@ def _numbers(dataset: Dataset, keyword: str) -> npt.NDArray[np.float64]:
         return np.array(dataset[keyword].value, np.float64).reshape(_LENGTH[keyword])
     except (KeyError, TypeError, ValueError) as error:
         raise MissingDicomTag(f"the FLAIR has a slice without {keyword}: DICOM results need it") from error
+
+
+def _of_one_direction(headers: list[Dataset], frames: tuple[int, ...]) -> tuple[Dataset, ...]:
+    """Headers that say of directions what the first slice says; positions stay each slice's own.
+
+    The library that makes segmentations wants them equal to the last digit, and in a multi-frame object in the shared
+    groups, where not every scanner writes them.
+    """
+    first = headers[0]
+    if not frames:
+        for header in headers:
+            # The element is shared with the instance, so it is replaced, not changed.
+            header.add(first["ImageOrientationPatient"])
+        return tuple(headers)
+    # A copy: the library adds to it.
+    shared = deepcopy(first.SharedFunctionalGroupsSequence[0])
+    for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
+        if not shared.get(name):
+            shared.add(deepcopy(first.PerFrameFunctionalGroupsSequence[frames[0]][name]))
+    del first.SharedFunctionalGroupsSequence
+    first.SharedFunctionalGroupsSequence = [shared]
+    return tuple(headers)
 
 
 def _blank(instance: Dataset) -> Dataset:

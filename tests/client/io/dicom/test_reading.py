@@ -35,14 +35,14 @@ SCANS = [
 ]
 
 
-def one(paths: list[Path | Dataset], **options: dict[SeriesRole, str]) -> StudyInput:
-    (study,) = read_dicom(paths, **options)
+def one(paths: list[Path | Dataset], named: dict[SeriesRole, str] | None = None) -> StudyInput:
+    (study,) = read_dicom(paths, named=named)
     assert isinstance(study, StudyInput), study
     return study
 
 
-def failure(paths: list[Path | Dataset], **options: dict[SeriesRole, str]) -> StudyFailure:
-    (study,) = read_dicom(paths, **options)
+def failure(paths: list[Path | Dataset], named: dict[SeriesRole, str] | None = None) -> StudyFailure:
+    (study,) = read_dicom(paths, named=named)
     assert isinstance(study, StudyFailure)
     return study
 
@@ -99,6 +99,51 @@ def test_any_order_of_slices_in_any_plane_gives_the_same_volume(
     turned = Phantom(plane=plane, tilt_deg=tilt, shape=scan.shape, spacing_mm=scan.spacing_mm)
     np.testing.assert_array_equal(series.volume.voxels, voxels[::-1] if against else voxels)
     assert series.volume.grid.is_close(turned.grid)
+
+
+def silent_t1s(*times: str) -> list[Path | Dataset]:
+    """A FLAIR and two T1s that do not tell of a contrast agent; the first is numbered 2, the second 4."""
+    both = [SMALL.instances(Sequence.t1_pre), SMALL.instances(Sequence.t1_post)]
+    for series, time in zip(both, times, strict=True):
+        for each in series:
+            each.SeriesDescription, each.AcquisitionTime = "AX T1", time
+            if "ContrastBolusAgent" in each:
+                del each.ContrastBolusAgent
+    return [*SMALL.instances(Sequence.flair), *both[0], *both[1]]
+
+
+@pytest.mark.parametrize(
+    ("times", "post"), [(("101502", "101504.5"), "series 3 of 3"), (("101504.5", "101502"), "series 1 of 3")]
+)
+def test_of_t1s_that_do_not_tell_the_later_one_is_taken_with_a_warning(times: tuple[str, str], post: str) -> None:
+    study = one(silent_t1s(*times))
+    found = {role: series.name for role, (series, _) in study.chosen.items()}
+    pre = "series 1 of 3" if post == "series 3 of 3" else "series 3 of 3"
+    assert found == {SeriesRole.t1_pre: pre, SeriesRole.flair: "series 2 of 3", SeriesRole.t1_post: post}
+    reason = study.chosen[SeriesRole.t1_post][1].reason
+    assert reason.endswith(f"nothing tells of a contrast agent, but it repeats {pre} and was acquired later")
+    (warning,) = study.warnings
+    assert warning.startswith(f"{post} is taken to be from after contrast agent, only because it repeats {pre}")
+    assert "--t1-pre and --t1-post" in warning
+    assert not any(time in warning + reason for time in ("1015", "2024"))
+
+
+def test_naming_the_t1s_settles_it() -> None:
+    study = one(silent_t1s("101502", "101504"), named={SeriesRole.t1_pre: "3", SeriesRole.t1_post: "1"})
+    assert {role: series.name for role, (series, _) in study.chosen.items()} == {
+        SeriesRole.t1_pre: "series 3 of 3",
+        SeriesRole.flair: "series 2 of 3",
+        SeriesRole.t1_post: "series 1 of 3",
+    }
+    assert study.warnings == ()
+
+
+def test_copies_of_one_acquisition_are_no_pair() -> None:
+    study = one(silent_t1s("101502", "101502"))
+    assert study.chosen[SeriesRole.t1_pre][0].name == "series 1 of 3"
+    assert SeriesRole.t1_post not in study.chosen
+    (warning,) = study.warnings
+    assert warning.startswith("nothing tells whether series 1 of 3 and series 3 of 3 are from before or after contrast")
 
 
 def test_instances_are_those_of_the_slices_without_pixels(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from clinical_phantoms import Phantom, Plane, Sequence
 from debian import dicom_errors
 from predictions import ENGINE, predicted
 from tumorctl.errors import MaskMismatch, MissingDicomTag, NoDicomSource, OutputError
+from tumorctl.io.dicom.reading import read_dicom
+from tumorctl.io.series import SeriesRole, StudyFailure, StudyInput
 
 TILTED = (11.0, -8.0, 14.0)
 SMALL = Phantom(shape=(18, 32, 36), spacing_mm=(10.0, 7.2, 6.4))
@@ -167,6 +170,61 @@ def test_multi_frame_input_is_referred_to_by_frame(tmp_path: Path) -> None:
     assert_same_voxels(points_lps(seg), phantom)
     with pytest.raises(MaskMismatch, match="do not lie"):
         predicted(phantom, flair_instances=(enhanced,), flair_frames=frames[::-1]).to_dicom_seg()
+
+
+def test_a_multi_frame_object_that_says_directions_frame_by_frame(tmp_path: Path) -> None:
+    enhanced = SMALL.multi_frame(Sequence.flair)
+    shared = enhanced.SharedFunctionalGroupsSequence[0]
+    for frame in enhanced.PerFrameFunctionalGroupsSequence:
+        frame.PlaneOrientationSequence = deepcopy(shared.PlaneOrientationSequence)
+        frame.PixelMeasuresSequence = deepcopy(shared.PixelMeasuresSequence)
+    del shared.PlaneOrientationSequence, shared.PixelMeasuresSequence
+    before = enhanced.to_json()
+    (study,) = read_dicom([enhanced])
+    assert isinstance(study, StudyInput)
+    flair, _ = study.chosen[SeriesRole.flair]
+    prediction = predicted(SMALL, flair=flair.volume, flair_instances=flair.instances, flair_frames=flair.frames)
+    prediction.to_dicom_seg().save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    assert dicom_errors(tmp_path / "seg.dcm") == []
+    assert_same_voxels(points_lps(pydicom.dcmread(tmp_path / "seg.dcm")), SMALL)
+    assert enhanced.to_json() == before
+
+
+@pytest.mark.parametrize("uneven", ["place", "direction"])
+def test_slices_that_are_a_little_out_of_place_keep_their_own_places(uneven: str, tmp_path: Path) -> None:
+    # What the reader takes must get its results: 10 mm apart, a slice may be off by 0.2 mm.
+    instances = SMALL.instances(Sequence.flair)
+    middle = instances[int(SMALL.mask.any(axis=(1, 2)).argmax()) + 1]
+    if uneven == "place":
+        x, y, z = (float(each) for each in middle.ImagePositionPatient)
+        middle.ImagePositionPatient = [x + 0.1, y, z + 0.15]
+    else:
+        middle.ImageOrientationPatient = [1, 0.0008, 0, -0.0008, 1, 0]
+    (study,) = read_dicom(instances)
+    assert isinstance(study, StudyInput)
+    flair, _ = study.chosen[SeriesRole.flair]
+    prediction = predicted(SMALL, grid=flair.volume.grid, flair=flair.volume, flair_instances=flair.instances)
+    seg = prediction.to_dicom_seg()
+    prediction.to_dicom_sr()
+    prediction.to_dicom_sc()
+    seg.save_as(tmp_path / "seg.dcm", enforce_file_format=True)
+    assert dicom_errors(tmp_path / "seg.dcm") == []
+    places = {each.SOPInstanceUID: each.ImagePositionPatient for each in instances}
+    referred = []
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        referred.append(group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedSOPInstanceUID)
+        assert group.PlanePositionSequence[0].ImagePositionPatient == places[referred[-1]]
+    assert middle.SOPInstanceUID in referred
+
+
+def test_a_slice_that_is_further_out_of_place_is_refused() -> None:
+    instances = SMALL.instances(Sequence.flair)
+    x, y, z = (float(each) for each in instances[5].ImagePositionPatient)
+    instances[5].ImagePositionPatient = [x, y, z + 0.25]
+    with pytest.raises(MaskMismatch, match="do not lie"):
+        predicted(SMALL, flair_instances=tuple(instances)).to_dicom_seg()
+    (study,) = read_dicom(instances)
+    assert isinstance(study, StudyFailure)
 
 
 @pytest.mark.parametrize("keyword", ["SOPInstanceUID", "FrameOfReferenceUID", "StudyInstanceUID", "Rows"])
