@@ -146,6 +146,7 @@ def options_for() -> OptionsFor:
             grpc_port=grpc_port,
             http_port=http_port,
             metrics_port=metrics_port,
+            ready_timeout_s=200.0,  # a busy machine fails no test
         )
 
     return make
@@ -156,6 +157,23 @@ def triton(tmp_path_factory: pytest.TempPathFactory, options_for: OptionsFor) ->
     """The real Triton with the shipped networks."""
     try:
         server = TritonServer(options_for(tmp_path_factory.mktemp("triton")))
+    except TumorctlError as error:
+        pytest.skip(f"no embedded Triton here: {error}")
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_triton(tmp_path_factory: pytest.TempPathFactory, options_for: OptionsFor) -> Iterator[TritonServer]:
+    """The real Triton with small networks, whose gate lets made-up tumours through: where the networks do not matter.
+
+    A slice takes it next to no time; the shipped segmenter takes a large part of a second.
+    """
+    from small_networks import BETWEEN, write_small_repository
+
+    repository = write_small_repository(tmp_path_factory.mktemp("small"), gate_threshold=BETWEEN)
+    try:
+        server = TritonServer(options_for(tmp_path_factory.mktemp("triton"), repository))
     except TumorctlError as error:
         pytest.skip(f"no embedded Triton here: {error}")
     with server:
