@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tumorctl import TumorctlError
-from tumorctl.serving import triton as serving
+from embedded_triton import need_triton
 from tumorctl.serving.triton import CONFIGURATION, LOOPBACK, ServeOptions, TritonServer
 
 ROOT = Path(__file__).parents[2]
@@ -182,10 +181,5 @@ def server_arguments(objects: Objects) -> list[str]:
 @pytest.fixture(scope="session")
 def chart_server() -> type[ChartServer]:
     """The class of servers that start as the chart says."""
-    try:
-        serving.find_distribution()
-        serving.check_numpy()
-        serving.libpython_folder()
-    except TumorctlError as error:
-        pytest.skip(f"no embedded Triton here: {error}")
+    need_triton()
     return ChartServer
