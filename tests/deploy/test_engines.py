@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from chart_objects import TENSORRT, TWO_GPUS, Objects, One, Render, arguments, kinds, pod, triton
@@ -87,6 +88,23 @@ def test_the_only_gpu_builds_its_own_engines(render: Render, one: One) -> None:
     (volume,) = (volume for volume in pod(item)["volumes"] if volume["name"] == "engines")
     assert "readOnly" not in volume["persistentVolumeClaim"]
     assert item["spec"]["progressDeadlineSeconds"] > 3600
+
+
+@pytest.mark.parametrize("where", ["job", "pod"])
+def test_what_loads_onnx_runtime_tells_it_to_report_nothing(where: str, render: Render) -> None:
+    objects = render(TENSORRT | {"gpuClasses": TWO_GPUS[:1], "engines": {"buildIn": where}})
+    containers = [
+        container
+        for item in objects
+        if item["kind"] in ("Deployment", "Job")
+        for container in (*pod(item).get("initContainers", []), *pod(item)["containers"])
+        if container["name"] in ("build", "triton")
+    ]
+    assert len(containers) == 2
+    for container in containers:
+        environment = {entry["name"]: entry.get("value") for entry in container["env"]}
+        assert environment["ORT_DISABLE_TELEMETRY"] == "1"
+        assert environment["HOME"] == "/tmp"
 
 
 def test_the_engines_volume(render: Render, one: One) -> None:

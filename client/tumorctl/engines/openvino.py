@@ -6,12 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino
-from openvino import properties
 
 from tumorctl.contract import CHANNELS, CLASSIFIER, SEGMENTER, SIDE
 from tumorctl.errors import ModelError
+from tumorctl.extras import left_out
 from tumorctl.types import Precision
+
+# OpenVINO reports to its makers that it was imported, and keeps an identifier in the home folder, unless the package
+# for that is absent. Nothing of this project sends anything anywhere.
+with left_out("openvino_telemetry"):
+    import openvino
+    from openvino import properties
+
+VERSION: str = openvino.__version__
 
 _DEVICE = "CPU"
 # Slices computed at once. A fixed shape is prepared once, where a new one costs tens of milliseconds; the segmenter's
