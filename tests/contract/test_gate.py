@@ -9,6 +9,7 @@ import http.client
 import re
 import threading
 from collections.abc import Iterator
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ from small_networks import BETWEEN
 from tumorctl.serving.triton import TritonServer
 
 Images = npt.NDArray[np.uint8]
-Raw = triton_grpc.InferenceServerClient
+Raw: TypeAlias = triton_grpc.InferenceServerClient
 
 
 @pytest.fixture
