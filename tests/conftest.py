@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import embedded_triton
 from tumor_training.splits import read_split
 from tumorctl import TumorClient
-from tumorctl.config import bundled_repository
-from tumorctl.errors import TumorctlError
 from tumorctl.serving.triton import ServeOptions, TritonServer
 
 if TYPE_CHECKING:
@@ -127,38 +124,29 @@ def small_networks(tmp_path: Path) -> Path:
     return write_small_repository(tmp_path)
 
 
-OptionsFor = Callable[..., ServeOptions]
-
-
 @pytest.fixture(scope="session")
-def options_for() -> OptionsFor:
+def options_for() -> Callable[..., ServeOptions]:
     """Makes options of a server on free ports of the loopback address, with its log in a folder."""
-
-    def make(folder: Path, repository: Path | None = None) -> ServeOptions:
-        with ExitStack() as stack:
-            probes = [stack.enter_context(socket.socket()) for _ in range(3)]
-            for probe in probes:
-                probe.bind(("127.0.0.1", 0))
-            grpc_port, http_port, metrics_port = (probe.getsockname()[1] for probe in probes)
-        return ServeOptions(
-            repository=repository or bundled_repository(),
-            log_file=folder / "triton.log",
-            grpc_port=grpc_port,
-            http_port=http_port,
-            metrics_port=metrics_port,
-        )
-
-    return make
+    return embedded_triton.options_for
 
 
 @pytest.fixture(scope="session")
-def triton(tmp_path_factory: pytest.TempPathFactory, options_for: OptionsFor) -> Iterator[TritonServer]:
+def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
     """The real Triton with the shipped networks."""
-    try:
-        server = TritonServer(options_for(tmp_path_factory.mktemp("triton")))
-    except TumorctlError as error:
-        pytest.skip(f"no embedded Triton here: {error}")
-    with server:
+    with embedded_triton.triton_server(tmp_path_factory.mktemp("triton")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def small_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
+    """The real Triton with small networks, whose gate lets made-up tumours through: where the networks do not matter.
+
+    A slice takes it next to no time; the shipped segmenter takes a large part of a second.
+    """
+    from small_networks import BETWEEN, write_small_repository
+
+    repository = write_small_repository(tmp_path_factory.mktemp("small"), gate_threshold=BETWEEN)
+    with embedded_triton.triton_server(tmp_path_factory.mktemp("triton"), repository) as server:
         yield server
 
 

@@ -17,6 +17,8 @@ RUN python3 -c 'import tensorrt; print(f"tensorrt=={tensorrt.__version__}")' > /
         --constraint /tmp/constraints.txt "/tmp/tumorctl[tensorrt]" \
     && rm -rf /tmp/tumorctl /tmp/constraints.txt
 
-ENV PYTHONDONTWRITEBYTECODE=1
+# ONNX Runtime's official builds report their use unless told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000
 CMD ["tumorctl", "export", "tensorrt", "--help"]

@@ -14,7 +14,9 @@ LABEL org.opencontainers.image.title="tumorctl server" \
 # Root owns them, so that the server cannot change what it serves. The chart's init container copies and verifies them.
 COPY --chown=root:root --chmod=755 model_repository /opt/tumorctl/model_repository
 
-ENV PYTHONDONTWRITEBYTECODE=1
+# ONNX Runtime's official builds report their use unless told not to.
+ENV ORT_DISABLE_TELEMETRY=1 \
+    PYTHONDONTWRITEBYTECODE=1
 USER 1000:1000
 EXPOSE 8000 8001 8002
 # Without Kubernetes, serves ONNX Runtime; the chart brings arguments of its own.

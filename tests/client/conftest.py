@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +17,10 @@ import pytest
 import trustme
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from embedded_triton import triton_server
 from tumorctl.config import bundled_repository
 from tumorctl.engines import triton as engine_module
-from tumorctl.errors import MissingExtra, ServeError
-from tumorctl.serving.triton import ServeOptions, ServerTls, TritonServer
+from tumorctl.serving.triton import ServerTls, TritonServer
 from tumorctl.types import TlsOptions
 
 FAST_NETWORK = '''
@@ -196,17 +195,11 @@ def fast_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def fast_triton(
-    tmp_path_factory: pytest.TempPathFactory, options_for: Callable[..., ServeOptions], fast_repository: Path
-) -> Callable[..., TritonServer]:
+def fast_triton(tmp_path_factory: pytest.TempPathFactory, fast_repository: Path) -> Callable[..., TritonServer]:
     """Makes a real Triton with fast networks, not started yet."""
 
     def make(tls: ServerTls | None = None, **changes: Any) -> TritonServer:
-        options = options_for(tmp_path_factory.mktemp("triton"), fast_repository)
-        try:
-            return TritonServer(dataclasses.replace(options, tls=tls, **changes))
-        except (MissingExtra, ServeError) as error:
-            pytest.skip(f"no embedded Triton here: {error}")
+        return triton_server(tmp_path_factory.mktemp("triton"), fast_repository, tls=tls, **changes)
 
     return make
 

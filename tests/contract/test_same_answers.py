@@ -46,8 +46,9 @@ def test_on_200_real_slices(patients: Path, triton: TritonServer) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
 def test_whatever_the_batch(phantoms: Images, triton: TritonServer, batch_size: int) -> None:
-    for answers in predict_both(np.concatenate([phantoms] * 2), triton, batch_size=batch_size, gate_threshold=0.0):
-        for first, again in zip(answers[:7], answers[7:], strict=True):
+    three = phantoms[1:4]  # one without tumour, two with
+    for answers in predict_both(np.concatenate([three] * 2), triton, batch_size=batch_size, gate_threshold=0.0):
+        for first, again in zip(answers[:3], answers[3:], strict=True):
             assert first.tumor_probability == again.tumor_probability
             assert first.mask is not None
             assert again.mask is not None

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tumorctl import TumorctlError
-from tumorctl.serving import triton as serving
+from chart_objects import Objects, One, Render, triton
+from embedded_triton import need_triton
 from tumorctl.serving.triton import CONFIGURATION, LOOPBACK, ServeOptions, TritonServer
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +25,6 @@ ENVIRONMENT = Path(sys.executable).parent
 """Where tests/deploy/install_tools.sh puts what the Python packages do not bring."""
 
 YAML = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast, where it is compiled
-Objects = list[dict[str, Any]]
-Render = Callable[..., Objects]
 Tool = Callable[[str], str]
 
 _CONTAINER_PATH = re.compile(r"(?<==)/(tls|models)\b")
@@ -122,7 +120,7 @@ def refusal(helm_template: Callable[..., subprocess.CompletedProcess[str]]) -> C
 
 
 @pytest.fixture(scope="session")
-def one() -> Callable[..., dict[str, Any]]:
+def one() -> One:
     """The one object of a kind, or of a kind and a name."""
 
     def find(objects: Objects, kind: str, name: str | None = None) -> dict[str, Any]:
@@ -131,6 +129,18 @@ def one() -> Callable[..., dict[str, Any]]:
         return found[0]
 
     return find
+
+
+@pytest.fixture(scope="session")
+def plain(render: Render) -> Objects:
+    """The chart as it comes."""
+    return render()
+
+
+@pytest.fixture(scope="session")
+def server(plain: Objects, one: One) -> dict[str, Any]:
+    """The server's Deployment as it comes."""
+    return one(plain, "Deployment")
 
 
 class ChartServer(TritonServer):
@@ -175,17 +185,12 @@ class ChartServer(TritonServer):
 def server_arguments(objects: Objects) -> list[str]:
     """Triton's arguments in the first Deployment."""
     deployment = next(item for item in objects if item["kind"] == "Deployment")
-    arguments: list[str] = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    arguments: list[str] = triton(deployment)["args"]
     return arguments
 
 
 @pytest.fixture(scope="session")
 def chart_server() -> type[ChartServer]:
     """The class of servers that start as the chart says."""
-    try:
-        serving.find_distribution()
-        serving.check_numpy()
-        serving.libpython_folder()
-    except TumorctlError as error:
-        pytest.skip(f"no embedded Triton here: {error}")
+    need_triton()
     return ChartServer

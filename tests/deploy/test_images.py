@@ -37,6 +37,13 @@ def test_nothing_runs_as_root(recipe: Path) -> None:
     assert instructions[-1] == ("USER", "1000:1000")
 
 
+@pytest.mark.parametrize("image", ["server", "engine-builder"])
+def test_onnx_runtime_is_told_to_report_nothing(image: str) -> None:
+    """The client's image has no inference engine."""
+    last = (DOCKER / f"{image}.Dockerfile").read_text("utf-8").rpartition("\nFROM ")[2].replace("\\\n", "")
+    assert re.search(r"^ENV (?:\S+ +)*ORT_DISABLE_TELEMETRY=1(?: |$)", last, re.MULTILINE)
+
+
 def test_server_and_engines_are_of_one_release(chart: Path) -> None:
     release = re.compile(r'(?:tritonserver:|tensorrt:|NVIDIA_RELEASE" \{ default = ")(\d\d\.\d\d)')
     found = [match for path in (*RECIPES, DOCKER / "bake.hcl") for match in release.findall(path.read_text("utf-8"))]

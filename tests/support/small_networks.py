@@ -15,6 +15,9 @@ from tumor_training.splits import read_split
 from tumorctl.config import bundled_skeleton
 from tumorctl.contract import CLASSIFIER, IMAGE, MASK_PROBABILITY, NETWORKS, TUMOR_PROBABILITY
 
+BETWEEN = 0.1455
+"""A gate threshold between what the small classifier says of made-up slices with tumour and of those without."""
+
 
 def small_network(network: str) -> onnx.ModelProto:
     """A network that says how bright the FLAIR is, by three convolutions and what surrounds them.
@@ -85,8 +88,8 @@ def small_network(network: str) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
-def write_small_repository(folder: Path) -> Path:
-    """A whole model repository with the small networks."""
+def write_small_repository(folder: Path, gate_threshold: float = 0.5) -> Path:
+    """A whole model repository with the small networks; 0.5 lets no brain through, see `BETWEEN`."""
     repository = folder / "small"
     copy_skeleton(bundled_skeleton(), repository)
     paths = {name: folder / f"{name}.onnx" for name in NETWORKS}
@@ -94,11 +97,11 @@ def write_small_repository(folder: Path) -> Path:
         onnx.save(small_network(name), path)
     ranges = {name: measure_ranges(path, phantom_study(0, tumor=True)) for name, path in paths.items()}
     install_networks(repository, 1, paths)
-    write_thresholds(repository, 1, 0.5, 0.5)
+    write_thresholds(repository, 1, gate_threshold, 0.5)
     write_manifest(
         repository,
         1,
-        thresholds={"gate": 0.5, "mask": 0.5},
+        thresholds={"gate": gate_threshold, "mask": 0.5},
         temperature=1.0,
         split={"sha256": read_split().digest, "fold": 0},
         metrics={},

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import openvino
-from openvino import opset13
 
+from tumorctl.engines.runtime import openvino, opset13
 from tumorctl.errors import ModelError
 
 Ranges = Mapping[str, tuple[float, float]]

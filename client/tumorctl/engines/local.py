@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 
 from tumorctl.contract import CLASSIFIER, NETWORKS, SEGMENTER, SIDE
 from tumorctl.engines.base import BatchAnswer
 from tumorctl.engines.openvino import Network, choose_precision
+from tumorctl.engines.runtime import VERSION
 from tumorctl.errors import EngineError, TumorctlError
 from tumorctl.manifest import read_manifest
 from tumorctl.types import EngineInfo, Precision
@@ -52,7 +52,7 @@ class LocalEngine:
             model_digests=dict(manifest.digests),
             gate_threshold=manifest.gate_threshold,
             mask_threshold=manifest.mask_threshold,
-            software={"openvino": openvino.__version__},
+            software={"openvino": VERSION},
         )
 
     def submit(

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino
-from openvino import properties
 
 from tumorctl.contract import CHANNELS, CLASSIFIER, SEGMENTER, SIDE
 from tumorctl.engines.int8 import Ranges, quantise
+from tumorctl.engines.runtime import openvino, properties
 from tumorctl.errors import ModelError
 from tumorctl.manifest import Manifest
 from tumorctl.types import Precision

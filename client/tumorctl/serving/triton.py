@@ -228,7 +228,6 @@ class TritonServer:
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]),
             "PYTHONDONTWRITEBYTECODE": "1",
             "TUMORCTL_PRECISION": self.options.precision.value,
-            "OPENVINO_TELEMETRY_DISABLED": "1",
         }
 
     def _assemble_backends(self) -> Path:

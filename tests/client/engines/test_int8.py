@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import openvino
 import pytest
 
 from tumorctl import ClientOptions, ModelError, Precision, TumorClient
 from tumorctl.contract import NETWORKS, SEGMENTER
 from tumorctl.engines.int8 import quantise
 from tumorctl.engines.openvino import Network
+from tumorctl.engines.runtime import openvino, opset13
 from tumorctl.manifest import read_manifest
 
 
@@ -56,8 +56,6 @@ def test_networks_without_ranges_have_no_int8(changed: str, small_networks: Path
 
 
 def test_weights_that_are_computed_have_no_int8(small_networks: Path) -> None:
-    from openvino import opset13
-
     images = opset13.parameter([1, 3, 8, 8], np.float32)
     images.output(0).set_names({"images"})
     weights = opset13.parameter([2, 3, 1, 1], np.float32)

@@ -17,7 +17,8 @@ import pytest
 from tritonclient import grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
-from tumorctl import DamagedModel, MissingExtra, PortTaken, ServeError, TumorctlError
+from embedded_triton import need_triton
+from tumorctl import DamagedModel, MissingExtra, PortTaken, ServeError
 from tumorctl.config import bundled_repository
 from tumorctl.contract import MODELS
 from tumorctl.serving import triton as serving
@@ -31,14 +32,8 @@ OptionsFor = Callable[..., ServeOptions]
 
 @pytest.fixture(autouse=True)
 def _needs_the_server(request: pytest.FixtureRequest) -> None:
-    if "no_server" in request.keywords:
-        return
-    try:
-        serving.find_distribution()
-        serving.check_numpy()
-        serving.libpython_folder()
-    except TumorctlError as error:
-        pytest.skip(f"no embedded Triton here: {error}")
+    if "no_server" not in request.keywords:
+        need_triton()
 
 
 @contextmanager

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +23,8 @@ PLOTS = "plots"
 ROC, PRECISION_RECALL, RELIABILITY = "roc.png", "precision_recall.png", "reliability.png"
 DICE_BY_PATIENT, DICE_BY_SIZE = "dice_by_patient.png", "dice_by_size.png"
 FILES = (ROC, PRECISION_RECALL, RELIABILITY, DICE_BY_PATIENT, DICE_BY_SIZE)
+
+_Corner = Literal["lower left", "lower right", "upper left", "upper right"]
 
 
 def draw_plots(cohort: Cohort, metrics: dict[str, Any], output: Path) -> None:
@@ -55,10 +59,22 @@ def _counts(metrics: dict[str, Any]) -> str:
     return f"{metrics['patients']} patients, {metrics['slices']} slices, {metrics['positive_slices']} with tumour"
 
 
-def _unit_square(axes: Axes, x: str, y: str) -> None:
-    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
-    axes.set_box_aspect(1)
-    axes.grid(color=PALE, linewidth=0.4, alpha=0.6)
+@contextmanager
+def _unit_plot(
+    path: Path, title: str, metrics: dict[str, Any], x: str, y: str, legend: _Corner, width: float = 5.2
+) -> Iterator[Axes]:
+    """A square plot of two shares against each other, whose legend is put where it covers nothing."""
+    with picture(path, width, 5.2) as (_, (axes,)):
+        yield axes
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xlabel=x, ylabel=y)
+        axes.set_box_aspect(1)
+        axes.grid(color=PALE, linewidth=0.4, alpha=0.6)
+        axes.set_title(f"{title}\n{_counts(metrics)}")
+        axes.legend(loc=legend)
+
+
+def _point(axes: Axes, x: float, y: float, marker: str, colour: str, label: str) -> None:
+    axes.plot(x, y, marker=marker, markersize=8, linestyle="none", color=colour, label=label)
 
 
 def _scores(cohort: Cohort) -> tuple[torch.Tensor, torch.Tensor]:
@@ -66,36 +82,21 @@ def _scores(cohort: Cohort) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _draw_roc(cohort: Cohort, metrics: dict[str, Any], path: Path) -> None:
-    with picture(path, 5.2, 5.2) as (_, (axes,)):
+    x, y = "false-positive rate (slices without tumour)", "true-positive rate (slices with tumour)"
+    with _unit_plot(path, "ROC over slices", metrics, x, y, "lower right") as axes:
         false, true, _ = binary_roc(*_scores(cohort))
         axes.plot([0, 1], [0, 1], color=PALE, linestyle=":", label="chance")
         axes.plot(false, true, color=COLOURS[0], linewidth=2, label=_named(metrics, "auc", "AUC"))
         gate = metrics["networks"]["thresholds"]["gate"]
-        axes.plot(
-            1 - metrics["gate_specificity"],
-            metrics["gate_sensitivity"],
-            marker="D",
-            markersize=8,
-            linestyle="none",
-            color=COLOURS[1],
-            label="gate" if gate is None else f"gate, at probability {gate:.3g}",
-        )
-        axes.plot(
-            1 - metrics["specificity"],
-            metrics["sensitivity"],
-            marker="s",
-            markersize=8,
-            linestyle="none",
-            color=COLOURS[2],
-            label="gate and outline: tumour reported",
-        )
-        _unit_square(axes, "false-positive rate (slices without tumour)", "true-positive rate (slices with tumour)")
-        axes.set_title(f"ROC over slices\n{_counts(metrics)}")
-        axes.legend(loc="lower right")
+        label = "gate" if gate is None else f"gate, at probability {gate:.3g}"
+        _point(axes, 1 - metrics["gate_specificity"], metrics["gate_sensitivity"], "D", COLOURS[1], label)
+        label = "gate and outline: tumour reported"
+        _point(axes, 1 - metrics["specificity"], metrics["sensitivity"], "s", COLOURS[2], label)
 
 
 def _draw_precision_recall(cohort: Cohort, metrics: dict[str, Any], path: Path) -> None:
-    with picture(path, 5.2, 5.2) as (_, (axes,)):
+    x, y = "recall (slices with tumour)", "precision"
+    with _unit_plot(path, "Precision and recall over slices", metrics, x, y, "lower left") as axes:
         precision, recall, _ = binary_precision_recall_curve(*_scores(cohort))
         share = metrics["positive_slices"] / metrics["slices"]
         axes.axhline(share, color=PALE, linestyle=":", label=f"chance, {share:.2f}")
@@ -104,22 +105,13 @@ def _draw_precision_recall(cohort: Cohort, metrics: dict[str, Any], path: Path) 
         axes.step(recall, precision, where="post", color=COLOURS[0], linewidth=2, label=label)
         found, wrong = int((cohort.passed & cohort.positive).sum()), int((cohort.passed & ~cohort.positive).sum())
         if found + wrong:
-            axes.plot(
-                metrics["gate_sensitivity"],
-                found / (found + wrong),
-                marker="D",
-                markersize=8,
-                linestyle="none",
-                color=COLOURS[1],
-                label="gate",
-            )
-        _unit_square(axes, "recall (slices with tumour)", "precision")
-        axes.set_title(f"Precision and recall over slices\n{_counts(metrics)}")
-        axes.legend(loc="lower left")
+            _point(axes, metrics["gate_sensitivity"], found / (found + wrong), "D", COLOURS[1], "gate")
 
 
 def _draw_reliability(metrics: dict[str, Any], path: Path) -> None:
-    with picture(path, 5.6, 5.2) as (_, (axes,)):
+    title = "Reliability of the probabilities, ten bins"
+    x, y = "mean predicted probability", "share of slices with tumour"
+    with _unit_plot(path, title, metrics, x, y, "upper left", width=5.6) as axes:
         bins = [one for one in metrics["reliability"] if one["slices"]]
         counts = axes.twinx()
         counts.bar(
@@ -144,9 +136,6 @@ def _draw_reliability(metrics: dict[str, Any], path: Path) -> None:
             linewidth=2,
             label=_named(metrics, "expected_calibration_error", "ECE"),
         )
-        _unit_square(axes, "mean predicted probability", "share of slices with tumour")
-        axes.set_title(f"Reliability of the probabilities, ten bins\n{_counts(metrics)}")
-        axes.legend(loc="upper left")
 
 
 def _site(values: dict[str, Any]) -> str:

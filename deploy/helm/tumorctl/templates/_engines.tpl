@@ -34,8 +34,7 @@ engines are kept already.
     {{- toYaml . | nindent 4 }}
     {{- end }}
   env:
-    - name: HOME
-      value: /tmp
+    {{- include "tumorctl.environment" $root | nindent 4 }}
   resources:
     requests:
       cpu: {{ $v.engines.job.cpuRequest | quote }}

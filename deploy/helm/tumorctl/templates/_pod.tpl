@@ -19,6 +19,14 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{/* Environment of the containers that load ONNX Runtime, which reports its use unless told not to; for any image. */}}
+{{- define "tumorctl.environment" -}}
+- name: HOME
+  value: /tmp
+- name: ORT_DISABLE_TELEMETRY
+  value: "1"
+{{- end }}
+
 {{/* Small containers that copy, check or ask. */}}
 {{- define "tumorctl.smallResources" -}}
 requests:
