@@ -221,6 +221,7 @@ def test_without_a_fold_everyone_trains_and_the_last_state_is_kept(
         loader=LoaderOptions(batch_size=8),
         fold=None,
         epochs=1,
+        validate_every=2,  # there is nobody to look at, and the run is kept all the same
     )
     kept = train(options, made_patients, made_split)
     assert kept == tmp_path / "run" / "best.ckpt"

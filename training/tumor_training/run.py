@@ -120,8 +120,10 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         monitor=task.monitor if validation else None,
         mode="max",
         enable_version_counter=False,
+        save_on_train_epoch_end=None if validation else True,
     )
-    last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False)
+    # After each epoch: by itself, Lightning would wait for the next look at validation patients, which may never come.
+    last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = lightning.Trainer(
         max_epochs=options.epochs,
         precision=native_precision() if options.precision == "auto" else options.precision,  # type: ignore[arg-type]
