@@ -68,6 +68,8 @@ def test_the_manifest_tells_how_the_networks_came_to_be(made_repository: Path, m
     assert content["metrics"]["validation"]["gate_sensitivity_large"] == 1.0
     for name in NETWORKS:
         assert content["models"][name]["parity"]["slices"] == 8
+        assert all(least <= most for least, most in content["models"][name]["int8_ranges"].values())
+        assert len(content["models"][name]["int8_ranges"]) > 10
         assert content["training"][name]["epochs"] == 2
     assert content["training"][CLASSIFIER]["best"]["metric"] == "val/auc"
     assert content["training"][SEGMENTER]["best"]["metric"] == "val/dice"
@@ -158,6 +160,7 @@ def test_half_weights_that_differ_give_way_to_full_ones_and_these_must_not(
     monkeypatch.setattr(export_module, "export_onnx", note_precision)
     monkeypatch.setattr(export_module, "compare_classifier", compare)
     monkeypatch.setattr(export_module, "compare_segmenter", compare)
+    monkeypatch.setattr(export_module, "measure_ranges", lambda path, images: {})
     repository = tmp_path / "model_repository"
     if fails == "half":
         done = export(*checkpoints, slices, made_split, repository, version=1)
