@@ -59,7 +59,7 @@ def runs(output: Path, weights: str, epochs: int) -> dict[str, RunOptions]:
         average=0,
     )
     start = NetworkOptions(weights=weights)
-    made = {
+    return {
         PLAIN: plain,
         "transfer learning": replace(plain, task=replace(plain.task, network=start)),
         "... encoder frozen for an epoch": replace(
@@ -79,7 +79,6 @@ def runs(output: Path, weights: str, epochs: int) -> dict[str, RunOptions]:
             average=0.99,
         ),
     }
-    return {name: replace(options, output=output / str(number)) for number, (name, options) in enumerate(made.items())}
 
 
 def measure(name: str, output: Path, arguments: argparse.Namespace, cache: Path) -> Measured:
