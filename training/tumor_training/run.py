@@ -105,7 +105,8 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
         raise InvalidInput(f"{len(module.sampler)} training slices do not fill a batch of every process")
     task = _task(options, validation)
-    task.measure_norms(module.training_sample(_SAMPLE))
+    if options.task.network.weights == SHIPPED:
+        task.measure_norms(module.training_sample(_SAMPLE))
     if options.channels_last:
         task.use_channels_last()
     if options.compiled:

@@ -116,8 +116,7 @@ class Task(lightning.LightningModule):
         Args:
             images: some of the training slices as read, uint8, shape (batch, row, column, 3).
         """
-        if self.options.network.weights == SHIPPED:
-            measure_norms(self.network, to_unit_range(images))
+        measure_norms(self.network, to_unit_range(images))
 
     def use_channels_last(self) -> None:
         """Keep the channels of a pixel together in memory, as convolutions on GPUs and in bfloat16 like it."""
