@@ -14,6 +14,7 @@ from torchvision.models import get_model
 
 from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
+from tumor_training.networks.classifier import slice_logits
 from tumor_training.networks.folding import fold_batch_norms, load_folded, measure_norms
 from tumor_training.networks.normalise import Normalise, to_unit_range
 from tumor_training.networks.weights import (
@@ -21,6 +22,7 @@ from tumor_training.networks.weights import (
     build_resnet,
     load_matching,
     read_shipped,
+    read_shipped_encoder,
     read_state_dict,
 )
 from tumorctl.config import bundled_repository
@@ -180,6 +182,39 @@ def test_a_classifiers_checkpoint_starts_the_segmenters_encoder(tmp_path: Path) 
     for mine, learned in zip(segmenter.contract, (backbone.layer1, backbone.layer2, backbone.layer3), strict=True):
         assert same_state(mine, learned)
     assert same_state(segmenter.bottleneck, backbone.layer4)
+
+
+def test_the_shipped_segmenters_encoder_starts_a_classifier() -> None:
+    classifier, segmenter = TumorClassifier(), TumorSegmenter()
+    classifier.start_from_encoder(read_shipped_encoder())
+    load_folded(segmenter, read_shipped(SEGMENTER))
+    assert same_state(classifier.backbone.conv1, segmenter.stem[0])
+    for index, stage in enumerate(segmenter.contract, 1):
+        assert same_state(classifier.backbone.get_submodule(f"layer{index}"), stage)
+    assert same_state(classifier.backbone.layer4, segmenter.bottleneck)
+
+
+def test_a_slice_is_judged_by_the_cell_most_likely_to_show_tumour() -> None:
+    cells = torch.full((3, 4, 4), -9.0)
+    cells[1, 2, 3] = 6.0
+    cells[2, 0, :2] = 6.0
+    empty, one, two = slice_logits(cells).tolist()
+    assert empty == pytest.approx(-9 + np.log(16), abs=1e-5)
+    assert one == pytest.approx(6, abs=1e-4)
+    assert two == pytest.approx(6 + np.log(2), abs=1e-4)
+
+
+def test_cells_are_sixteen_pixels_and_lie_where_the_pixels_do() -> None:
+    classifier = TumorClassifier()
+    lively(classifier)
+    images = torch.rand(1, 3, 128, 160).requires_grad_()
+    cells = classifier.cells(images)
+    assert cells.shape == (1, 8, 10)
+    assert torch.equal(classifier(images), slice_logits(cells))
+    cells[0, 0, 0].backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    near, far = images.grad[0, :, :16, :16].abs().sum(), images.grad[0, :, -16:, -16:].abs().sum()
+    assert float(near) > 10 * float(far)
 
 
 def test_a_plain_state_dict_is_read_as_it_is(tmp_path: Path) -> None:

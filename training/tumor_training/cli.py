@@ -144,9 +144,9 @@ def train(
     weights: Annotated[
         str,
         typer.Option(
-            metavar="imagenet|shipped|random|FILE",
-            help="Start: torchvision's ImageNet weights, the network that tumorctl ships, random, a .safetensors file, "
-            "or a classifier's checkpoint.",
+            metavar="imagenet|shipped|encoder|random|FILE",
+            help="Start: torchvision's ImageNet weights, the network that tumorctl ships, for a classifier the encoder "
+            "of the shipped segmenter, random, a .safetensors file, or a classifier's checkpoint.",
         ),
     ] = "imagenet",
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, get_model, get_model_weights
 
 from tumorctl.config import bundled_repository
+from tumorctl.contract import SEGMENTER
 from tumorctl.errors import InvalidInput
 from tumorctl.manifest import read_manifest
 
@@ -24,6 +25,7 @@ DEPTHS = (18, 34, 50, 101, 152)
 IMAGENET = "imagenet"
 RANDOM = "random"
 SHIPPED = "shipped"
+ENCODER = "encoder"
 
 
 class RandomStartWarning(UserWarning):
@@ -94,6 +96,21 @@ def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) 
         raise InvalidInput(f"{source} holds no tensor that fits this network")
     network.load_state_dict(fitting, strict=False)
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), source)
+
+
+def read_shipped_encoder() -> dict[str, Tensor]:
+    """Weights of the shipped segmenter's encoder, as `read_shipped` gives them, by torchvision's names.
+
+    Raises:
+        ModelError: the segmenter does not match its digest.
+    """
+    own = (("stem.0.", "conv1."), *((f"contract.{i}.", f"layer{i + 1}.") for i in range(3)), ("bottleneck.", "layer4."))
+    return {
+        theirs + name.removeprefix(mine): value
+        for name, value in read_shipped(SEGMENTER).items()
+        for mine, theirs in own
+        if name.startswith(mine)
+    }
 
 
 def read_shipped(name: str) -> dict[str, Tensor]:
