@@ -174,7 +174,7 @@ def train(
     validate_every: Annotated[int, typer.Option(min=1, help="Epochs between looks at the validation patients.")] = 1,
     precision: Annotated[
         TrainingPrecision,
-        typer.Option(help="Arithmetic, as Lightning names it; auto is bf16-mixed where it is native, else 32-true."),
+        typer.Option(help="Arithmetic, as Lightning names it; auto is bf16-mixed where it is faster: on GPUs and with AMX."),
     ] = TrainingPrecision.auto,
     compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0 for none.")] = 0.99,

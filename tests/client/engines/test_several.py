@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -263,8 +264,12 @@ def wait_until(reached: Callable[[], bool], loads: list[Any]) -> None:
 
 
 def answered(server: TritonServer) -> float:
+    """Requests that the server's running process answered; 0 while its metrics, which come last, are not up yet."""
     url = f"http://{server.options.host}:{server.options.metrics_port}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as answer:
-        text = answer.read().decode()
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            text = answer.read().decode()
+    except urllib.error.URLError:
+        return 0.0
     found = re.search(r'^nv_inference_request_success{model="tumor_detection",version="1"} (\S+)$', text, re.MULTILINE)
     return float(found[1]) if found else 0.0
