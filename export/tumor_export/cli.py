@@ -33,7 +33,15 @@ def export_networks(
             "--fold",
             metavar="DIR",
             help="For networks trained on all development patients: a folder with the runs classifier/ and segmenter/ "
-            "of one fold, whose validation patients calibrate. Once for each fold.",
+            "(and second/) of one fold, whose validation patients calibrate. Once for each fold.",
+        ),
+    ] = None,
+    second: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SEGMENTER",
+            help="Another segmenter for the mirrored look: a checkpoint, or a model repository, whose segmenter is "
+            "taken.",
         ),
     ] = None,
     mirror: Annotated[
@@ -46,7 +54,7 @@ def export_networks(
 ) -> Status:
     """Turn two trained networks into a model repository.
 
-    Temperature, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with its
+    Temperature, offset, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with its
     network on real slices; the export fails where they differ.
     """
     logging.getLogger("tumor_export").setLevel(logging.INFO)
@@ -63,12 +71,14 @@ def export_networks(
         output,
         version=network_version or next_version(output),
         mirror=mirror,
-        folds=[(folder / "classifier" / "best.ckpt", folder / "segmenter" / "best.ckpt") for folder in folds or ()],
+        second=second,
+        folds=folds or (),
     )
     chosen = done.calibration
     typer.echo(f"version {done.version} in {done.repository}")
     typer.echo(
-        f"temperature {chosen.temperature:.3f}, gate threshold {chosen.gate_threshold:g}, "
+        f"temperature {chosen.scale.temperature:.3f}, offset {chosen.scale.offset:.3f}, "
+        f"gate threshold {chosen.gate_threshold:g}, "
         f"mask threshold {chosen.mask_threshold:g}"
     )
     for name, value in chosen.metrics.items():

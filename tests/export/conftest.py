@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from tumor_export.onnx import ServedClassifier, ServedNetwork, ServedSegmenter, export_onnx
+from tumor_training.calibrate import Scale
 from tumor_training.networks import TumorClassifier, TumorSegmenter
 
-TEMPERATURE = 1.7
+SCALE = Scale(1.7, 0.4)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def networks(one_thread: None) -> dict[str, ServedNetwork]:
     liven(classifier)
     liven(segmenter)
     return {
-        "classifier": ServedClassifier(classifier.eval(), TEMPERATURE).eval(),
+        "classifier": ServedClassifier(classifier.eval(), SCALE).eval(),
         "segmenter": ServedSegmenter(segmenter.eval()).eval(),
     }
 

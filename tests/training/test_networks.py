@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
+from tumor_training.calibrate import Scale
 from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
 from tumor_training.networks.classifier import slice_logits
@@ -286,8 +287,8 @@ def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
             looking = Mirrored(network)
         with torch.inference_mode():
             logits = looking.eval()(to_unit_range(torch.from_numpy(images))).reshape(2, -1)
-        temperature = provenance.temperature if name == CLASSIFIER else 1.0
-        np.testing.assert_allclose(torch.sigmoid(logits / temperature), served.reshape(2, -1), atol=2e-3)
+        scale = Scale(provenance.temperature or 1.0, provenance.offset) if name == CLASSIFIER else Scale()
+        np.testing.assert_allclose(scale.probabilities(logits), served.reshape(2, -1), atol=2e-3)
 
 
 def test_a_mirrored_network_does_not_tell_left_from_right() -> None:

@@ -97,6 +97,8 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         raise InvalidInput("the encoder can be frozen in runs of one process only")
     if (crop := options.task.augment.crop) and any(side < 32 or side % 32 for side in crop):
         raise InvalidInput(f"crop {crop[0]}x{crop[1]}: both must be multiples of 32 pixels")
+    if (width := options.task.network.width) < 16 or width % 16:
+        raise InvalidInput(f"width {width}: must be a multiple of 16 channels")
     lightning.seed_everything(options.task.seed, workers=True, verbose=False)
     validation = split.validation(options.fold)
     if options.task.network.weights == ENCODER and options.network != "classifier":

@@ -20,6 +20,7 @@ from tumor_training.metrics import PatientDice
 from tumor_training.networks import TumorClassifier, TumorSegmenter
 from tumor_training.networks.folding import load_folded, measure_norms
 from tumor_training.networks.normalise import to_unit_range
+from tumor_training.networks.segmenter import WIDTH
 from tumor_training.networks.weights import ENCODER, RANDOM, SHIPPED, read_shipped, read_shipped_encoder
 from tumor_training.transforms import AugmentOptions, augment
 from tumorctl.contract import CLASSIFIER, SEGMENTER
@@ -36,6 +37,7 @@ class NetworkOptions:
 
     depth: int = 18
     weights: str = RANDOM
+    width: int = WIDTH
 
     @property
     def resnet_weights(self) -> str:
@@ -262,7 +264,7 @@ class SegmenterTask(Task):
 
     def __init__(self, options: TaskOptions, patients: tuple[str, ...] = ()) -> None:
         super().__init__(options)
-        self.network = TumorSegmenter(options.network.depth, options.network.resnet_weights)
+        self.network = TumorSegmenter(options.network.depth, options.network.resnet_weights, options.network.width)
         self.start_from_shipped()
         self.dice = PatientDice(patients)
 

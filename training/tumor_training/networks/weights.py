@@ -113,20 +113,23 @@ def read_shipped_encoder() -> dict[str, Tensor]:
     }
 
 
-def read_shipped(name: str) -> dict[str, Tensor]:
-    """Weights of a shipped network, as float32, by the names of the trained one with its batch norms folded.
+def read_shipped(name: str, repository: Path | None = None) -> dict[str, Tensor]:
+    """Weights of a served network, as float32, by the names of the trained one with its batch norms folded.
+
+    Of two segmenters in one, the first.
 
     Args:
         name: of the served model.
+        repository: that serves it; by default the one that tumorctl ships.
 
     Raises:
         ModelError: there is no such network, or it does not match its digest.
     """
-    manifest = read_manifest(bundled_repository())
+    manifest = read_manifest(repository or bundled_repository())
     manifest.verify()
     graph = onnx.load(manifest.onnx_path(name)).graph
     # The trained network sits inside the served one, and inside the mirrored one where there is that too.
-    inside = re.compile(r"^(network\.)+")
+    inside = re.compile(r"^(network\.)+(?!second\.)")
     return {
         inside.sub("", tensor.name).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
         for tensor in graph.initializer
