@@ -54,8 +54,8 @@ def export_networks(
 ) -> Status:
     """Turn two trained networks into a model repository.
 
-    Temperature, offset, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with its
-    network on real slices; the export fails where they differ.
+    Temperature, offset, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with
+    its network on real slices; the export fails where they differ.
     """
     logging.getLogger("tumor_export").setLevel(logging.INFO)
     with needs_extra("export", "the export"):

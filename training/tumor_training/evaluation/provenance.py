@@ -12,7 +12,6 @@ from tumorctl.contract import SEGMENTER
 from tumorctl.errors import ModelError
 from tumorctl.manifest import MANIFEST_FILE, read_manifest
 
-
 SECOND = f"{SEGMENTER}.second"
 """Under which the manifest tells how the segmenter of the mirrored look was trained, where it is another one."""
 

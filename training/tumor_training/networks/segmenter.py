@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from tumor_training.networks.normalise import Normalise
 from tumor_training.networks.weights import RANDOM, build_resnet
 
-
 WIDTH = 256
 
 
