@@ -161,7 +161,8 @@ class Task(lightning.LightningModule):
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         if self.training:
-            return (self._compiled or self.learner())(images)
+            # Not "or", which would ask a compiled network for its length.
+            return (self.learner() if self._compiled is None else self._compiled)(images)
         logits: Tensor = self.network(images)
         return logits
 
