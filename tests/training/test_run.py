@@ -319,14 +319,20 @@ def test_a_compiled_run_keeps_the_plain_network(
     """torch.compile itself takes minutes; that training goes through it is what counts here."""
     calls = []
 
-    def compile_(learner: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-        def compiled(images: torch.Tensor) -> torch.Tensor:
+    class Compiled:
+        """Like a module that torch.compile made, it refuses to tell its length, and so whether it is true."""
+
+        def __init__(self, learner: Callable[[torch.Tensor], torch.Tensor]) -> None:
+            self.learner = learner
+
+        def __call__(self, images: torch.Tensor) -> torch.Tensor:
             calls.append(torch.is_grad_enabled())
-            return learner(images)
+            return self.learner(images)
 
-        return compiled
+        def __len__(self) -> int:
+            raise TypeError("does not support len()")
 
-    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setattr(torch, "compile", Compiled)
     options = RunOptions(
         "classifier", tmp_path / "run", loader=LoaderOptions(batch_size=4), epochs=1, compiled=True, fold=None
     )
