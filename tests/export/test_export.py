@@ -18,8 +18,9 @@ from tumor_export.agreement import Parity, ParityError
 from tumor_export.export import export
 from tumor_export.repository import configurations, parse_configuration
 from tumor_export.slices import spread
+from tumor_training.calibrate import Scale
 from tumor_training.dataset import SliceArrays, load
-from tumor_training.inference import probabilities_of
+from tumor_training.inference import logits_of, probabilities_of
 from tumor_training.networks import Mirrored, TumorSegmenter
 from tumor_training.networks.folding import load_folded
 from tumor_training.networks.weights import read_shipped
@@ -88,10 +89,10 @@ def test_no_file_names_a_place_of_this_machine(made_repository: Path, made_runs:
 
 
 def test_weights_are_stored_in_half_precision(made_repository: Path) -> None:
-    for name in NETWORKS:
-        model = onnx.load(made_repository / name / "1" / "model.onnx")
-        half = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
-        assert half > 15
+    """Of the segmenter: half precision moves a classifier of two epochs further than is allowed."""
+    model = onnx.load(made_repository / SEGMENTER / "1" / "model.onnx")
+    half = sum(tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in model.graph.initializer)
+    assert half > 15
 
 
 def test_the_local_engine_answers_as_the_trained_networks(
@@ -100,9 +101,8 @@ def test_the_local_engine_answers_as_the_trained_networks(
     images = slices.images[:6]
     content = json.loads((made_repository / "manifest.json").read_text())
     networks = {name: load_task(made_runs[name][1]).network for name in ("classifier", "segmenter")}
-    probabilities = probabilities_of(networks["classifier"], images)
-    logits = np.log(probabilities / (1 - probabilities))
-    calibrated = 1 / (1 + np.exp(-logits / content["temperature"] - content["offset"]))
+    logits = logits_of(networks["classifier"], images)
+    calibrated = Scale(content["temperature"], content["offset"]).probabilities(logits).numpy()
     assert content["mirror"]
     masks = probabilities_of(Mirrored(networks["segmenter"]), images) >= np.float32(content["thresholds"]["mask"])
     engine = LocalEngine(made_repository, Precision.fp32)
