@@ -217,13 +217,12 @@ def _read_second(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     provenance = read_provenance(path)
     run = dict(provenance.training.get(SEGMENTER, {}))
     try:
-        best, network = run.pop("best"), run["task"]["network"]
+        best, network, _ = run.pop("best"), run["task"]["network"], run["fold"]
         segmenter = TumorSegmenter(network["depth"], width=network.get("width", WIDTH))
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"the manifest in {path} does not tell how its segmenter was trained") from error
     load_folded(segmenter, read_shipped(SEGMENTER, path))
-    options = run | {"fold": provenance.fold}
-    return segmenter.eval(), {"options": options, "best": best, "split_sha256": provenance.split_sha256}
+    return segmenter.eval(), {"options": run, "best": best, "split_sha256": provenance.split_sha256}
 
 
 def _looking(pair: _Pair, mirror: bool) -> nn.Module:

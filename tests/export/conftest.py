@@ -42,6 +42,7 @@ def networks(one_thread: None) -> dict[str, ServedNetwork]:
     liven(classifier)
     liven(segmenter)
     # The sum over all cells of a network that has learned nothing would be sure of a tumour.
+    assert classifier.fine.bias is not None
     nn.init.constant_(classifier.fine.bias, -17.0)
     return {
         "classifier": ServedClassifier(classifier.eval(), SCALE).eval(),

@@ -101,7 +101,7 @@ def test_the_local_engine_answers_as_the_trained_networks(
     images = slices.images[:6]
     content = json.loads((made_repository / "manifest.json").read_text())
     networks = {name: load_task(made_runs[name][1]).network for name in ("classifier", "segmenter")}
-    logits = logits_of(networks["classifier"], images)
+    logits = torch.cat(list(logits_of(networks["classifier"], images)))
     calibrated = Scale(content["temperature"], content["offset"]).probabilities(logits).numpy()
     assert content["mirror"]
     masks = probabilities_of(Mirrored(networks["segmenter"]), images) >= np.float32(content["thresholds"]["mask"])
