@@ -5,8 +5,8 @@
 Trains the classifier on some development patients of the committed split, two thirds to learn from and one third
 to be judged by, in slice AUC. The plain run starts from ImageNet weights, in single precision, at a steady rate, with
 rows of pixels channel by channel: from random weights, which is the second run, so few patients and epochs teach
-nothing. Each other run changes one thing, and the last one changes all that `tumorctl train` does by default. Epochs are
-counted until the AUC reaches the best of the plain run; a run that does not is marked.
+nothing. Each other run changes one thing, and the last one changes all that `tumorctl train` does by default. Epochs
+are counted until the AUC reaches the best of the plain run; a run that does not is marked.
 DATA is the LGG set in the Kaggle layout; RESNET18 a file with ImageNet weights. Test patients are not looked at.
 """
 
