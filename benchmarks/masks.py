@@ -24,7 +24,7 @@ from tumor_training.dataset import load
 from tumor_training.inference import probabilities_of
 from tumor_training.networks import Mirrored, TumorSegmenter
 from tumor_training.networks.folding import load_folded
-from tumor_training.networks.weights import read_shipped
+from tumor_training.networks.weights import read_shipped, width_of
 from tumor_training.run import load_task
 from tumor_training.scoring import patient_dice
 from tumor_training.splits import read_split
@@ -38,7 +38,7 @@ SHARES = (0.0, 0.05, 0.2, 1.0)
 def shipped(repository: Path | None) -> nn.Module:
     """The segmenter of a model repository, by default of the bundled one; of two in one, the first."""
     state = read_shipped(SEGMENTER, repository)
-    network = TumorSegmenter(width=len(state["expand.0.block.conv1.bias"]))
+    network = TumorSegmenter(width=width_of(state))
     load_folded(network, state)
     return network.eval()
 

@@ -24,6 +24,7 @@ from tumor_training.networks.weights import (
     load_matching,
     read_shipped,
     read_shipped_encoder,
+    width_of,
     read_state_dict,
 )
 from tumorctl.config import bundled_repository
@@ -273,8 +274,10 @@ def test_measured_norms_answer_as_before_and_in_training_nearly_so() -> None:
 
 
 def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
-    for name, network in ((CLASSIFIER, TumorClassifier()), (SEGMENTER, TumorSegmenter())):
-        load_folded(network, read_shipped(name))
+    for name in (CLASSIFIER, SEGMENTER):
+        state = read_shipped(name)
+        network = TumorClassifier() if name == CLASSIFIER else TumorSegmenter(width=width_of(state))
+        load_folded(network, state)
         images = np.asarray(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)), np.uint8)
         repository = bundled_repository()
         provenance = read_provenance(repository)
@@ -284,7 +287,11 @@ def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
         (served,) = session.run(None, {"IMAGE": images})
         looking: nn.Module = network
         if name == SEGMENTER and provenance.mirror:
-            looking = Mirrored(network)
+            other = read_shipped(name, second=True)
+            second = TumorSegmenter(width=width_of(other)) if other else None
+            if second:
+                load_folded(second, other)
+            looking = Mirrored(network, second)
         with torch.inference_mode():
             logits = looking.eval()(to_unit_range(torch.from_numpy(images))).reshape(2, -1)
         scale = Scale(provenance.temperature or 1.0, provenance.offset) if name == CLASSIFIER else Scale()

@@ -150,7 +150,10 @@ def train(
         ),
     ] = "imagenet",
     width: Annotated[
-        int, typer.Option(help="Segmenter: channels of the first step of its expansive path, a multiple of 16.")
+        int,
+        typer.Option(
+            help="Segmenter: channels of the first step of its expansive path, a multiple of 16; that of the shipped one is kept."
+        ),
     ] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Slices in a step.")] = 16,

@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import lightning
@@ -19,7 +19,7 @@ from tumor_training.batches import LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
 from tumor_training.evaluation.patients import trained_on
 from tumor_training.evaluation.provenance import read_provenance
-from tumor_training.networks.weights import ENCODER, SHIPPED
+from tumor_training.networks.weights import ENCODER, SHIPPED, read_shipped, width_of
 from tumor_training.splits import Split, read_split
 from tumor_training.tasks import TASKS, ClassifierTask, SegmenterTask, Task, TaskOptions
 from tumorctl.config import bundled_repository
@@ -105,6 +105,8 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         raise InvalidInput("the shipped segmenter's encoder starts a classifier; for a segmenter, choose shipped")
     if options.task.network.is_folded:
         _refuse_seen(validation)
+    if options.network == "segmenter" and options.task.network.weights == SHIPPED:
+        options = _as_wide_as_shipped(options)
     slices = load(data, cache)
     module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
     if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
@@ -185,6 +187,11 @@ def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
     network = {k.removeprefix("network."): v for k, v in content["state_dict"].items() if k.startswith("network.")}
     task.network.load_state_dict(network)
     return task.eval()
+
+
+def _as_wide_as_shipped(options: RunOptions) -> RunOptions:
+    network = replace(options.task.network, width=width_of(read_shipped(SEGMENTER)))
+    return replace(options, task=replace(options.task, network=network))
 
 
 def _refuse_seen(validation: tuple[str, ...]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -98,6 +99,11 @@ def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) 
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), source)
 
 
+def width_of(segmenter: Mapping[str, Tensor]) -> int:
+    """The width of a segmenter from its weights, as `read_shipped` gives them."""
+    return len(segmenter["expand.0.block.conv1.bias"])
+
+
 def read_shipped_encoder() -> dict[str, Tensor]:
     """Weights of the shipped segmenter's encoder, as `read_shipped` gives them, by torchvision's names.
 
@@ -113,14 +119,13 @@ def read_shipped_encoder() -> dict[str, Tensor]:
     }
 
 
-def read_shipped(name: str, repository: Path | None = None) -> dict[str, Tensor]:
+def read_shipped(name: str, repository: Path | None = None, *, second: bool = False) -> dict[str, Tensor]:
     """Weights of a served network, as float32, by the names of the trained one with its batch norms folded.
-
-    Of two segmenters in one, the first.
 
     Args:
         name: of the served model.
         repository: that serves it; by default the one that tumorctl ships.
+        second: read the segmenter of the mirrored look, where it is another one than the first; else there is nothing.
 
     Raises:
         ModelError: there is no such network, or it does not match its digest.
@@ -129,7 +134,7 @@ def read_shipped(name: str, repository: Path | None = None) -> dict[str, Tensor]
     manifest.verify()
     graph = onnx.load(manifest.onnx_path(name)).graph
     # The trained network sits inside the served one, and inside the mirrored one where there is that too.
-    inside = re.compile(r"^(network\.)+(?!second\.)")
+    inside = re.compile(r"^(network\.)+second\." if second else r"^(network\.)+(?!second\.)")
     return {
         inside.sub("", tensor.name).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
         for tensor in graph.initializer
