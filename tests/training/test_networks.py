@@ -24,8 +24,8 @@ from tumor_training.networks.weights import (
     load_matching,
     read_shipped,
     read_shipped_encoder,
-    width_of,
     read_state_dict,
+    width_of,
 )
 from tumorctl.config import bundled_repository
 from tumorctl.contract import CLASSIFIER, SEGMENTER

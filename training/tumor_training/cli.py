@@ -152,7 +152,8 @@ def train(
     width: Annotated[
         int,
         typer.Option(
-            help="Segmenter: channels of the first step of its expansive path, a multiple of 16; that of the shipped one is kept."
+            help="Segmenter: channels of the first step of its expansive path, a multiple of 16; the shipped one keeps "
+            "its own."
         ),
     ] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
