@@ -3,8 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-# The environment and the tools are installed side by side: one waits for the network, the other compiles.
-MAKEFLAGS += --jobs=2
 CHECKED := client training export deploy tests benchmarks samples
 
 .PHONY: demo test check format images gpu-acceptance clean

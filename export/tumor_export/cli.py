@@ -33,15 +33,7 @@ def export_networks(
             "--fold",
             metavar="DIR",
             help="For networks trained on all development patients: a folder with the runs classifier/ and segmenter/ "
-            "(and second/) of one fold, whose validation patients calibrate. Once for each fold.",
-        ),
-    ] = None,
-    second: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="SEGMENTER",
-            help="Another segmenter for the mirrored look: a checkpoint, or a model repository, whose segmenter is "
-            "taken.",
+            "of one fold, whose validation patients calibrate. Once for each fold.",
         ),
     ] = None,
     mirror: Annotated[
@@ -54,8 +46,8 @@ def export_networks(
 ) -> Status:
     """Turn two trained networks into a model repository.
 
-    Temperature, offset, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with
-    its network on real slices; the export fails where they differ.
+    Temperature, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with its
+    network on real slices; the export fails where they differ.
     """
     logging.getLogger("tumor_export").setLevel(logging.INFO)
     with needs_extra("export", "the export"):
@@ -71,14 +63,12 @@ def export_networks(
         output,
         version=network_version or next_version(output),
         mirror=mirror,
-        second=second,
-        folds=folds or (),
+        folds=[(folder / "classifier" / "best.ckpt", folder / "segmenter" / "best.ckpt") for folder in folds or ()],
     )
     chosen = done.calibration
     typer.echo(f"version {done.version} in {done.repository}")
     typer.echo(
-        f"temperature {chosen.scale.temperature:.3f}, offset {chosen.scale.offset:.3f}, "
-        f"gate threshold {chosen.gate_threshold:g}, "
+        f"temperature {chosen.temperature:.3f}, gate threshold {chosen.gate_threshold:g}, "
         f"mask threshold {chosen.mask_threshold:g}"
     )
     for name, value in chosen.metrics.items():

@@ -16,7 +16,6 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from tumor_training.calibrate import Scale
 from tumorctl.contract import (
     GATE,
     GATE_THRESHOLD_PARAMETER,
@@ -168,7 +167,7 @@ def write_manifest(
     version: int,
     *,
     thresholds: Mapping[str, float],
-    scale: Scale,
+    temperature: float,
     split: Mapping[str, object],
     metrics: Mapping[str, float],
     parity: Mapping[str, Mapping[str, float]],
@@ -192,8 +191,7 @@ def write_manifest(
         "version": version,
         "models": models,
         "thresholds": dict(thresholds),
-        "temperature": scale.temperature,
-        "offset": scale.offset,
+        "temperature": temperature,
         "split": dict(split),
         "metrics": {"validation": dict(metrics)},
         "training": dict(training),

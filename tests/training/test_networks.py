@@ -12,10 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
-from tumor_training.calibrate import Scale
 from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
-from tumor_training.networks.classifier import slice_logits
 from tumor_training.networks.folding import fold_batch_norms, load_folded, measure_norms
 from tumor_training.networks.normalise import Normalise, to_unit_range
 from tumor_training.networks.weights import (
@@ -23,9 +21,7 @@ from tumor_training.networks.weights import (
     build_resnet,
     load_matching,
     read_shipped,
-    read_shipped_encoder,
     read_state_dict,
-    width_of,
 )
 from tumorctl.config import bundled_repository
 from tumorctl.contract import CLASSIFIER, SEGMENTER
@@ -186,39 +182,6 @@ def test_a_classifiers_checkpoint_starts_the_segmenters_encoder(tmp_path: Path) 
     assert same_state(segmenter.bottleneck, backbone.layer4)
 
 
-def test_the_shipped_segmenters_encoder_starts_a_classifier() -> None:
-    classifier, segmenter = TumorClassifier(), TumorSegmenter()
-    classifier.start_from_encoder(read_shipped_encoder())
-    load_folded(segmenter, read_shipped(SEGMENTER))
-    assert same_state(classifier.backbone.conv1, segmenter.stem[0])
-    for index, stage in enumerate(segmenter.contract, 1):
-        assert same_state(classifier.backbone.get_submodule(f"layer{index}"), stage)
-    assert same_state(classifier.backbone.layer4, segmenter.bottleneck)
-
-
-def test_a_slice_is_judged_by_the_cell_most_likely_to_show_tumour() -> None:
-    cells = torch.full((3, 4, 4), -9.0)
-    cells[1, 2, 3] = 6.0
-    cells[2, 0, :2] = 6.0
-    empty, one, two = slice_logits(cells).tolist()
-    assert empty == pytest.approx(-9 + np.log(16), abs=1e-5)
-    assert one == pytest.approx(6, abs=1e-4)
-    assert two == pytest.approx(6 + np.log(2), abs=1e-4)
-
-
-def test_cells_are_sixteen_pixels_and_lie_where_the_pixels_do() -> None:
-    classifier = TumorClassifier()
-    lively(classifier)
-    images = torch.rand(1, 3, 128, 160).requires_grad_()
-    cells = classifier.cells(images)
-    assert cells.shape == (1, 8, 10)
-    assert torch.equal(classifier(images), slice_logits(cells))
-    cells[0, 0, 0].backward()  # type: ignore[no-untyped-call]
-    assert images.grad is not None
-    near, far = images.grad[0, :, :16, :16].abs().sum(), images.grad[0, :, -16:, -16:].abs().sum()
-    assert float(near) > 10 * float(far)
-
-
 def test_a_plain_state_dict_is_read_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "weights.pt"
     torch.save({"conv1.weight": torch.ones(1)}, path)
@@ -274,10 +237,8 @@ def test_measured_norms_answer_as_before_and_in_training_nearly_so() -> None:
 
 
 def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
-    for name in (CLASSIFIER, SEGMENTER):
-        state = read_shipped(name)
-        network = TumorClassifier() if name == CLASSIFIER else TumorSegmenter(width=width_of(state))
-        load_folded(network, state)
+    for name, network in ((CLASSIFIER, TumorClassifier()), (SEGMENTER, TumorSegmenter())):
+        load_folded(network, read_shipped(name))
         images = np.asarray(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)), np.uint8)
         repository = bundled_repository()
         provenance = read_provenance(repository)
@@ -287,15 +248,11 @@ def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
         (served,) = session.run(None, {"IMAGE": images})
         looking: nn.Module = network
         if name == SEGMENTER and provenance.mirror:
-            other = read_shipped(name, second=True)
-            second = TumorSegmenter(width=width_of(other)) if other else None
-            if second:
-                load_folded(second, other)
-            looking = Mirrored(network, second)
+            looking = Mirrored(network)
         with torch.inference_mode():
             logits = looking.eval()(to_unit_range(torch.from_numpy(images))).reshape(2, -1)
-        scale = Scale(provenance.temperature or 1.0, provenance.offset) if name == CLASSIFIER else Scale()
-        np.testing.assert_allclose(scale.probabilities(logits), served.reshape(2, -1), atol=2e-3)
+        temperature = provenance.temperature if name == CLASSIFIER else 1.0
+        np.testing.assert_allclose(torch.sigmoid(logits / temperature), served.reshape(2, -1), atol=2e-3)
 
 
 def test_a_mirrored_network_does_not_tell_left_from_right() -> None:

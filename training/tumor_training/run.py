@@ -8,7 +8,7 @@ import logging
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import lightning
@@ -19,11 +19,10 @@ from tumor_training.batches import LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
 from tumor_training.evaluation.patients import trained_on
 from tumor_training.evaluation.provenance import read_provenance
-from tumor_training.networks.weights import ENCODER, SHIPPED, read_shipped, width_of
+from tumor_training.networks.weights import SHIPPED
 from tumor_training.splits import Split, read_split
 from tumor_training.tasks import TASKS, ClassifierTask, SegmenterTask, Task, TaskOptions
 from tumorctl.config import bundled_repository
-from tumorctl.contract import SEGMENTER
 from tumorctl.errors import InvalidInput
 from tumorctl.manifest import read_manifest
 from tumorctl.outputs.files import write_whole
@@ -97,22 +96,16 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         raise InvalidInput("the encoder can be frozen in runs of one process only")
     if (crop := options.task.augment.crop) and any(side < 32 or side % 32 for side in crop):
         raise InvalidInput(f"crop {crop[0]}x{crop[1]}: both must be multiples of 32 pixels")
-    if (width := options.task.network.width) < 16 or width % 16:
-        raise InvalidInput(f"width {width}: must be a multiple of 16 channels")
     lightning.seed_everything(options.task.seed, workers=True, verbose=False)
     validation = split.validation(options.fold)
-    if options.task.network.weights == ENCODER and options.network != "classifier":
-        raise InvalidInput("the shipped segmenter's encoder starts a classifier; for a segmenter, choose shipped")
-    if options.task.network.is_folded:
+    if options.task.network.weights == SHIPPED:
         _refuse_seen(validation)
-    if options.network == "segmenter" and options.task.network.weights == SHIPPED:
-        options = _as_wide_as_shipped(options)
     slices = load(data, cache)
     module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
     if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
         raise InvalidInput(f"{len(module.sampler)} training slices do not fill a batch of every process")
     task = _task(options, validation)
-    if options.task.network.is_folded:
+    if options.task.network.weights == SHIPPED:
         task.measure_norms(module.training_sample(_SAMPLE))
     if options.channels_last:
         task.use_channels_last()
@@ -189,11 +182,6 @@ def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
     return task.eval()
 
 
-def _as_wide_as_shipped(options: RunOptions) -> RunOptions:
-    network = replace(options.task.network, width=width_of(read_shipped(SEGMENTER)))
-    return replace(options, task=replace(options.task, network=network))
-
-
 def _refuse_seen(validation: tuple[str, ...]) -> None:
     """Refuse to validate on patients that the shipped networks have learned from.
 
@@ -264,12 +252,12 @@ def _write_summary(
     seconds: float,
 ) -> None:
     score = best.best_model_score
-    start = {SHIPPED: task.served_name, ENCODER: SEGMENTER}.get(options.task.network.weights)
+    shipped = options.task.network.weights == SHIPPED
     summary = {
         "options": {**asdict(options), "output": options.output.name},
         "split_sha256": split.digest,
         "best": {"metric": task.monitor, "value": None if score is None else float(score)},
-        "started_from": read_manifest(bundled_repository()).digests[start] if start else None,
+        "started_from": read_manifest(bundled_repository()).digests[task.served_name] if shipped else None,
         "slices": slices,
         "epochs": trainer.current_epoch,
         "seconds": round(seconds, 1),

@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from tumor_training.evaluation.definitions import FIGURES, Unit, as_text, interval_as_text
 from tumor_training.evaluation.patients import trained_on
-from tumor_training.evaluation.provenance import SECOND, Provenance
+from tumor_training.evaluation.provenance import Provenance
 from tumor_training.evaluation.report import area_class
 from tumor_training.evaluation.run import SCHEMA
 from tumor_training.splits import Split, site_of
@@ -84,7 +84,6 @@ def make_card(provenance: Provenance, split: Split, metrics: Metrics, replaced: 
         networks=provenance,
         classifier=_recipe(provenance.training.get("tumor_classifier", {})),
         segmenter=_recipe(provenance.training.get("tumor_segmenter", {})),
-        second=_recipe(provenance.training.get(SECOND, {})),
         split=split,
         trained=trained,
         sites={name: Counter(map(site_of, part)) for name, part in (("trained", trained), ("test", split.test))},

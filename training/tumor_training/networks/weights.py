@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import re
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -16,7 +15,6 @@ from torch import Tensor, nn
 from torchvision.models import ResNet, get_model, get_model_weights
 
 from tumorctl.config import bundled_repository
-from tumorctl.contract import SEGMENTER
 from tumorctl.errors import InvalidInput
 from tumorctl.manifest import read_manifest
 
@@ -26,7 +24,6 @@ DEPTHS = (18, 34, 50, 101, 152)
 IMAGENET = "imagenet"
 RANDOM = "random"
 SHIPPED = "shipped"
-ENCODER = "encoder"
 
 
 class RandomStartWarning(UserWarning):
@@ -99,42 +96,20 @@ def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) 
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), source)
 
 
-def width_of(segmenter: Mapping[str, Tensor]) -> int:
-    """The width of a segmenter from its weights, as `read_shipped` gives them."""
-    return len(segmenter["expand.0.block.conv1.bias"])
-
-
-def read_shipped_encoder() -> dict[str, Tensor]:
-    """Weights of the shipped segmenter's encoder, as `read_shipped` gives them, by torchvision's names.
-
-    Raises:
-        ModelError: the segmenter does not match its digest.
-    """
-    own = (("stem.0.", "conv1."), *((f"contract.{i}.", f"layer{i + 1}.") for i in range(3)), ("bottleneck.", "layer4."))
-    return {
-        theirs + name.removeprefix(mine): value
-        for name, value in read_shipped(SEGMENTER).items()
-        for mine, theirs in own
-        if name.startswith(mine)
-    }
-
-
-def read_shipped(name: str, repository: Path | None = None, *, second: bool = False) -> dict[str, Tensor]:
-    """Weights of a served network, as float32, by the names of the trained one with its batch norms folded.
+def read_shipped(name: str) -> dict[str, Tensor]:
+    """Weights of a shipped network, as float32, by the names of the trained one with its batch norms folded.
 
     Args:
         name: of the served model.
-        repository: that serves it; by default the one that tumorctl ships.
-        second: read the segmenter of the mirrored look, where it is another one than the first; else there is nothing.
 
     Raises:
         ModelError: there is no such network, or it does not match its digest.
     """
-    manifest = read_manifest(repository or bundled_repository())
+    manifest = read_manifest(bundled_repository())
     manifest.verify()
     graph = onnx.load(manifest.onnx_path(name)).graph
     # The trained network sits inside the served one, and inside the mirrored one where there is that too.
-    inside = re.compile(r"^(network\.)+second\." if second else r"^(network\.)+(?!second\.)")
+    inside = re.compile(r"^(network\.)+")
     return {
         inside.sub("", tensor.name).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
         for tensor in graph.initializer
