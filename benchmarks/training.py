@@ -27,7 +27,7 @@ from rich.table import Table
 
 from tumor_training.batches import LoaderOptions
 from tumor_training.dataset import load
-from tumor_training.run import RunOptions, native_precision, train
+from tumor_training.run import RunOptions, fastest_precision, train
 from tumor_training.splits import Split, read_split
 from tumor_training.tasks import NetworkOptions, OptimizerOptions, TaskOptions
 
@@ -75,7 +75,7 @@ def runs(output: Path, weights: str, epochs: int) -> dict[str, RunOptions]:
         "as by default": replace(
             plain,
             task=TaskOptions(network=start, optimizer=replace(steady, one_cycle=True)),
-            precision=native_precision(),
+            precision=fastest_precision(),
             channels_last=True,
             average=0.99,
         ),

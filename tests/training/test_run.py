@@ -17,7 +17,7 @@ from tumor_training.dataset import load
 from tumor_training.evaluation.patients import trained_on
 from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.inference import logits_of, probabilities_of
-from tumor_training.run import RunOptions, load_task, native_precision, train
+from tumor_training.run import RunOptions, fastest_precision, load_task, train
 from tumor_training.scoring import patient_dice, slice_auc
 from tumor_training.splits import Split, read_split
 from tumor_training.tasks import TASKS, NetworkOptions, OptimizerOptions, SegmenterTask, Task, TaskOptions
@@ -349,10 +349,10 @@ def test_bfloat16_is_chosen_where_it_is_faster(monkeypatch: pytest.MonkeyPatch) 
     ):
         monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
         monkeypatch.setattr(torch.cpu, "get_capabilities", lambda names=names: names)
-        assert native_precision() == precision
+        assert fastest_precision() == precision
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **options: True)
-    assert native_precision() == "bf16-mixed"
+    assert fastest_precision() == "bf16-mixed"
 
 
 def test_a_split_of_other_patients_is_refused(made_patients: Path, tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
     trainer = lightning.Trainer(
         max_epochs=options.epochs,
-        precision=native_precision() if options.precision == "auto" else options.precision,  # type: ignore[arg-type]
+        precision=fastest_precision() if options.precision == "auto" else options.precision,  # type: ignore[arg-type]
         accelerator="auto",
         devices=options.devices,
         num_nodes=options.nodes,
@@ -153,14 +153,14 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     return Path(best.best_model_path)
 
 
-def native_precision() -> str:
+def fastest_precision() -> str:
     """``bf16-mixed`` where it is faster on what Lightning would train on, else ``32-true``."""
     if torch.cuda.is_available():
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
         # AVX-512 has bfloat16 too, but with it an epoch takes longer than in single precision.
-        native = bool(torch.cpu.get_capabilities().get("amx_bf16"))
-    return "bf16-mixed" if native else "32-true"
+        bf16 = bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    return "bf16-mixed" if bf16 else "32-true"
 
 
 def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
