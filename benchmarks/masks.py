@@ -1,9 +1,11 @@
 """What is done with a segmenter's answers, in quality: one look or two, the mask threshold, islands kept or dropped.
 
-    python benchmarks/masks.py DATA [--segmenter CHECKPOINT] [--fold 0] [--cache DIR]
+    python benchmarks/masks.py DATA [--segmenter CHECKPOINT] [--second REPOSITORY] [--fold 0] [--cache DIR]
 
 Figures on the validation patients of a fold, without the gate, for the segmenter that tumorctl ships or for one of a
-run. DATA is the LGG set in the Kaggle layout; test patients are not looked at.
+run; with --second, also for both together: the segmenter of that model repository looks at the mirror image. Neither
+may have learned from these patients, which is not checked here. DATA is the LGG set in the Kaggle layout; test patients
+are not looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from tumor_training.dataset import load
 from tumor_training.inference import probabilities_of
 from tumor_training.networks import Mirrored, TumorSegmenter
 from tumor_training.networks.folding import load_folded
-from tumor_training.networks.weights import read_shipped
+from tumor_training.networks.weights import read_shipped, width_of
 from tumor_training.run import load_task
 from tumor_training.scoring import patient_dice
 from tumor_training.splits import read_split
@@ -33,12 +35,11 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7)
 SHARES = (0.0, 0.05, 0.2, 1.0)
 
 
-def segmenter(checkpoint: Path | None) -> nn.Module:
-    """The segmenter of a run, or the shipped one."""
-    if checkpoint:
-        return load_task(checkpoint).network
-    network = TumorSegmenter()
-    load_folded(network, read_shipped(SEGMENTER))
+def shipped(repository: Path | None) -> nn.Module:
+    """The segmenter of a model repository, by default of the bundled one; of two in one, the first."""
+    state = read_shipped(SEGMENTER, repository)
+    network = TumorSegmenter(width=width_of(state))
+    load_folded(network, state)
     return network.eval()
 
 
@@ -46,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--segmenter", type=Path)
+    parser.add_argument("--second", type=Path)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--cache", type=Path)
     arguments = parser.parse_args()
@@ -55,15 +57,18 @@ def main() -> None:
     images, labels = slices.images[where], slices.masks[where]
     names = np.asarray(slices.patients)[where]
     healthy = ~labels.any(axis=(1, 2))
-    network = segmenter(arguments.segmenter)
+    network = load_task(arguments.segmenter).network if arguments.segmenter else shipped(None)
+    looking = {"one": network, "two": Mirrored(network)}
+    if arguments.second:
+        looking["two networks"] = Mirrored(network, shipped(arguments.second)).eval()
     table = Table(
         title=f"fold {arguments.fold}, {len(patients)} patients, {len(where)} slices, without the gate",
         title_justify="left",
     )
     for column in ("looks", "threshold", "islands under", "mean Dice", "median", "worst", "false-positive slices"):
         table.add_column(column, justify="right")
-    for looks, looking in ((1, network), (2, Mirrored(network))):
-        probabilities = probabilities_of(looking, images)
+    for looks, segmenter in looking.items():
+        probabilities = probabilities_of(segmenter, images)
         for threshold in THRESHOLDS:
             masks = probabilities >= np.float32(threshold)
             for share in SHARES:
@@ -72,7 +77,7 @@ def main() -> None:
                     kept[names == patient] = main_components(masks[names == patient], share)
                 dice = np.array(list(patient_dice(kept, labels, list(names)).values()))
                 table.add_row(
-                    str(looks),
+                    looks,
                     f"{threshold:g}",
                     f"{share:g}",
                     *(f"{value:.4f}" for value in (dice.mean(), np.median(dice), dice.min())),

@@ -36,6 +36,13 @@ def export_networks(
             "of one fold, whose validation patients calibrate. Once for each fold.",
         ),
     ] = None,
+    second: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SEGMENTER",
+            help="Another segmenter for the mirrored look: a checkpoint, or a model repository that serves it.",
+        ),
+    ] = None,
     mirror: Annotated[
         bool, typer.Option(help="Let the segmenter look at each slice twice, once mirrored: better, and half as fast.")
     ] = True,
@@ -46,8 +53,8 @@ def export_networks(
 ) -> Status:
     """Turn two trained networks into a model repository.
 
-    Temperature, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with its
-    network on real slices; the export fails where they differ.
+    Temperature, offset, gate and mask threshold are chosen on the validation patients. Each ONNX file is compared with
+    its network on real slices; the export fails where they differ.
     """
     logging.getLogger("tumor_export").setLevel(logging.INFO)
     with needs_extra("export", "the export"):
@@ -63,12 +70,14 @@ def export_networks(
         output,
         version=network_version or next_version(output),
         mirror=mirror,
-        folds=[(folder / "classifier" / "best.ckpt", folder / "segmenter" / "best.ckpt") for folder in folds or ()],
+        second=second,
+        folds=folds or (),
     )
     chosen = done.calibration
     typer.echo(f"version {done.version} in {done.repository}")
     typer.echo(
-        f"temperature {chosen.temperature:.3f}, gate threshold {chosen.gate_threshold:g}, "
+        f"temperature {chosen.scale.temperature:.3f}, offset {chosen.scale.offset:.3f}, "
+        f"gate threshold {chosen.gate_threshold:g}, "
         f"mask threshold {chosen.mask_threshold:g}"
     )
     for name, value in chosen.metrics.items():

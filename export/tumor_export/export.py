@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import tempfile
@@ -23,8 +22,12 @@ from tumor_export.repository import copy_skeleton, install_networks, write_manif
 from tumor_export.slices import CALIBRATION_SLICES, spread
 from tumor_training.calibrate import Calibration, HeldOut, calibrate
 from tumor_training.dataset import SliceArrays
-from tumor_training.networks import Mirrored
-from tumor_training.run import load_task
+from tumor_training.evaluation.provenance import SECOND, read_provenance
+from tumor_training.networks import Mirrored, TumorSegmenter
+from tumor_training.networks.folding import load_folded
+from tumor_training.networks.segmenter import WIDTH
+from tumor_training.networks.weights import read_shipped
+from tumor_training.run import load_task, read_summary
 from tumor_training.splits import Split
 from tumor_training.tasks import ClassifierTask, SegmenterTask
 from tumorctl import __version__
@@ -35,6 +38,7 @@ from tumorctl.errors import InvalidInput
 logger = logging.getLogger(__name__)
 
 PARITY_SLICES = 200
+CHECKPOINT = "best.ckpt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Exported:
     Attributes:
         repository: the model repository.
         version: of the networks.
-        calibration: temperature and thresholds.
+        calibration: scale of the classifier's logits, and thresholds.
         parity: of each network.
         half_weights: whether each network's weights are stored in half precision.
     """
@@ -65,7 +69,8 @@ def export(
     *,
     version: int,
     mirror: bool = True,
-    folds: Sequence[tuple[Path, Path]] = (),
+    second: Path | None = None,
+    folds: Sequence[Path] = (),
 ) -> Exported:
     """Calibrate on held-out patients, export both networks, check parity, assemble the repository.
 
@@ -77,15 +82,20 @@ def export(
         repository: where to; the bundled repository's configurations are copied where it has none.
         version: of the networks in the repository.
         mirror: whether the segmenter looks at each slice twice, once mirrored.
-        folds: where the networks learned from all development patients: checkpoints of a classifier and a segmenter
-            trained likewise for each fold of a cross-validation, whose validation patients calibrate.
+        second: another segmenter for the mirrored look: a checkpoint of a run, or a model repository, whose segmenter
+            is taken.
+        folds: where the networks learned from all development patients: for each fold of a cross-validation, a folder
+            with the runs ``classifier`` and ``segmenter`` trained likewise, whose validation patients calibrate. The
+            mirrored look of a fold that the second segmenter has learned from is the fold's own segmenter's.
 
     Raises:
         InvalidInput: a checkpoint cannot be used, or was not validated on the patients that are to calibrate.
         ParityError: an exported graph does not answer as its network, in full precision neither.
     """
-    final = _read_pair(classifier, segmenter, split)
-    held_out = [_read_pair(*paths, split) for paths in folds] or [final]
+    if second and not mirror:
+        raise InvalidInput("a second segmenter takes the mirrored look: leave the mirror on")
+    final = _read_pair(classifier, segmenter, second, split)
+    held_out = [_read_fold(folder, second, split) for folder in folds] or [final]
     if any(pair.fold is None for pair in held_out):
         raise InvalidInput(
             "networks that learned from all development patients have none left to calibrate on: name the runs of the "
@@ -96,17 +106,14 @@ def export(
     validation = [patient for pair in held_out for patient in split.validation(pair.fold)]
     logger.info("calibrating on %d validation patients", len(validation))
     calibration = calibrate(
-        [
-            HeldOut(pair.classifier.network, _looking(pair.segmenter, mirror), split.validation(pair.fold))
-            for pair in held_out
-        ],
+        [HeldOut(pair.classifier.network, _looking(pair, mirror), split.validation(pair.fold)) for pair in held_out],
         slices,
     )
     images = slices.images[spread(slices.indices_of(validation), PARITY_SLICES)]
     trained = slices.images[spread(slices.indices_of(split.train(final.fold)), CALIBRATION_SLICES)]
     served: dict[str, ServedNetwork] = {
-        CLASSIFIER: ServedClassifier(final.classifier.network, calibration.temperature),
-        SEGMENTER: ServedSegmenter(_looking(final.segmenter, mirror)),
+        CLASSIFIER: ServedClassifier(final.classifier.network, calibration.scale),
+        SEGMENTER: ServedSegmenter(_looking(final, mirror)),
     }
     copy_skeleton(bundled_skeleton(), repository)
     parity: dict[str, Parity] = {}
@@ -137,7 +144,7 @@ def export(
         repository,
         version,
         thresholds={"gate": calibration.gate_threshold, "mask": calibration.mask_threshold},
-        temperature=calibration.temperature,
+        scale=calibration.scale,
         split={"sha256": split.digest, "fold": final.fold, "calibrated_on": [pair.fold for pair in held_out]},
         metrics=calibration.metrics,
         parity={name: value.to_dict() for name, value in parity.items()},
@@ -156,17 +163,21 @@ def export(
 
 @dataclass(frozen=True, slots=True)
 class _Pair:
-    """A classifier and a segmenter of the same fold, None for all development patients, with their runs' summaries."""
+    """A classifier and a segmenter of the same fold, None for all development patients, with their runs' summaries.
+
+    Either may have learned from fewer patients than the fold says, never from more.
+    """
 
     classifier: ClassifierTask
     segmenter: SegmenterTask
+    second: nn.Module | None
     runs: dict[str, dict[str, Any]]
     fold: int | None
 
 
-def _read_pair(classifier: Path, segmenter: Path, split: Split) -> _Pair:
-    first, second = load_task(classifier), load_task(segmenter)
-    if not isinstance(first, ClassifierTask) or not isinstance(second, SegmenterTask):
+def _read_pair(classifier: Path, segmenter: Path, second: Path | None, split: Split) -> _Pair:
+    first, other = load_task(classifier), load_task(segmenter)
+    if not isinstance(first, ClassifierTask) or not isinstance(other, SegmenterTask):
         raise InvalidInput("the first checkpoint must be a classifier's, the second a segmenter's")
     runs = {CLASSIFIER: _run_of(classifier), SEGMENTER: _run_of(segmenter)}
     folds = {run["options"]["fold"] for run in runs.values()}
@@ -174,23 +185,51 @@ def _read_pair(classifier: Path, segmenter: Path, split: Split) -> _Pair:
         raise InvalidInput(
             "the two networks were validated on different folds: one has trained on the other's patients"
         )
+    fold = folds.pop()
+    mirrored = None
+    if second:
+        mirrored, runs[SECOND] = _read_second(second)
+        if fold is not None and runs[SECOND]["options"]["fold"] != fold:
+            raise InvalidInput(f"{second} was not validated on fold {fold}: it has trained on its patients")
     if any(run["split_sha256"] != split.digest for run in runs.values()):
         raise InvalidInput("a network was trained with another split: its validation patients may have trained it")
-    return _Pair(first, second, runs, folds.pop())
+    return _Pair(first, other, mirrored, runs, fold)
 
 
-def _looking(segmenter: SegmenterTask, mirror: bool) -> nn.Module:
-    return Mirrored(segmenter.network).eval() if mirror else segmenter.network
+def _read_fold(folder: Path, second: Path | None, split: Split) -> _Pair:
+    own = folder / "classifier" / CHECKPOINT, folder / "segmenter" / CHECKPOINT
+    fold = _run_of(own[1])["options"]["fold"]
+    if second and _read_second(second)[1]["options"]["fold"] != fold:
+        logger.info("fold %s: the second segmenter has learned from its patients; its own looks twice", fold)
+        second = None
+    return _read_pair(*own, second, split)
+
+
+def _read_second(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """A segmenter from a checkpoint or a model repository, and the summary of its run."""
+    if not path.is_dir():
+        task = load_task(path)
+        if not isinstance(task, SegmenterTask):
+            raise InvalidInput(f"{path} is not a segmenter's checkpoint")
+        return task.network, _run_of(path)
+    provenance = read_provenance(path)
+    run = dict(provenance.training.get(SEGMENTER, {}))
+    try:
+        best, network, _ = run.pop("best"), run["task"]["network"], run["fold"]
+        segmenter = TumorSegmenter(network["depth"], width=network.get("width", WIDTH))
+    except (KeyError, TypeError) as error:
+        raise InvalidInput(f"the manifest in {path} does not tell how its segmenter was trained") from error
+    load_folded(segmenter, read_shipped(SEGMENTER, path))
+    return segmenter.eval(), {"options": run, "best": best, "split_sha256": provenance.split_sha256}
+
+
+def _looking(pair: _Pair, mirror: bool) -> nn.Module:
+    return Mirrored(pair.segmenter.network, pair.second).eval() if mirror else pair.segmenter.network
 
 
 def _run_of(checkpoint: Path) -> dict[str, Any]:
-    path = checkpoint.with_name("run.json")
-    try:
-        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        weights = run["options"]["task"]["network"]
-        # A path on the training machine says nothing elsewhere; the file's name does.
-        weights["weights"] = Path(weights["weights"]).name
-        _ = run["options"]["fold"], run["best"], run["split_sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"{path} is not the summary of a training run ({type(error).__name__})") from error
+    run = read_summary(checkpoint)
+    network = run["options"]["task"]["network"]
+    # A path on the training machine says nothing elsewhere; the file's name does.
+    network["weights"] = Path(network["weights"]).name
     return run

@@ -13,6 +13,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from tumor_training.calibrate import Scale
 from tumor_training.networks import TumorClassifier
 from tumor_training.networks.folding import fold_batch_norms
 from tumor_training.networks.normalise import to_unit_range
@@ -37,18 +38,18 @@ class ServedClassifier(nn.Module):
 
     Args:
         network: the trained classifier.
-        temperature: divides the logits, so that probabilities are calibrated (Guo et al. 2017); 1 for none.
+        scale: makes calibrated probabilities of its logits; by default, a sigmoid alone.
     """
 
-    def __init__(self, network: TumorClassifier, temperature: float = 1.0) -> None:
+    def __init__(self, network: TumorClassifier, scale: Scale | None = None) -> None:
         super().__init__()
         self.network = network
-        self.temperature = temperature
+        self.scale = scale or Scale()
 
     def forward(self, images: Tensor) -> Tensor:
         """Probabilities, float32, shape (batch, 1), for uint8 images, shape (batch, 256, 256, 3)."""
         logits: Tensor = self.network(to_unit_range(images))
-        return torch.sigmoid(logits / self.temperature).unsqueeze(1)
+        return self.scale.probabilities(logits).unsqueeze(1)
 
 
 class ServedSegmenter(nn.Module):

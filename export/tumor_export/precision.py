@@ -66,13 +66,12 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
     """A served graph in plain single precision, in a form that TensorRT reads.
 
     Weights stored in half precision become single; the image is cast once, first of all (TensorRT takes uint8 at a
-    network's input and nowhere else); the detour that PyTorch's exporter makes after a mean over all pixels goes.
+    network's input and nowhere else).
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
     _widen_weights(made.graph)
     _cast_image_first(made.graph)
-    _shorten_pooling(made.graph)
     _drop_unused(made.graph)
     del made.graph.value_info[:]
     return made
@@ -81,7 +80,7 @@ def to_fp32(model: onnx.ModelProto) -> onnx.ModelProto:
 def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
     """A single precision graph that is in half precision from the first convolution to the last.
 
-    What comes before (normalisation) and after (the mean over all pixels, what makes logits into probabilities) stays
+    What comes before (normalisation) and after (the sum over cells, what makes logits into probabilities) stays
     in single precision: it costs next to nothing, and rounding would show there. The common converters round between
     any two operators that they leave in single precision; this one casts where the precision changes, nowhere else.
 
@@ -224,17 +223,6 @@ def _reads_only_pixels(graph: onnx.GraphProto, name: str) -> bool:
             return False
         name = producer.input[0]
     return True
-
-
-def _shorten_pooling(graph: onnx.GraphProto) -> None:
-    """ReduceMean, Reshape, Gather by computed indices, Reshape: to ReduceMean, Reshape. The indices are 0, 1, 2 ..."""
-    producers = {output: node for node in graph.node for output in node.output}
-    for node in graph.node:
-        gather = producers.get(node.input[0]) if node.op_type == "Reshape" else None
-        flat = producers.get(gather.input[0]) if gather is not None and gather.op_type == "Gather" else None
-        mean = producers.get(flat.input[0]) if flat is not None and flat.op_type == "Reshape" else None
-        if mean is not None and mean.op_type == "ReduceMean":
-            node.input[0] = mean.output[0]
 
 
 def _between_convolutions(graph: onnx.GraphProto) -> set[str]:

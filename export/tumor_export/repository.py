@@ -16,6 +16,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from tumor_training.calibrate import Scale
 from tumorctl.contract import (
     GATE,
     GATE_THRESHOLD_PARAMETER,
@@ -167,7 +168,7 @@ def write_manifest(
     version: int,
     *,
     thresholds: Mapping[str, float],
-    temperature: float,
+    scale: Scale,
     split: Mapping[str, object],
     metrics: Mapping[str, float],
     parity: Mapping[str, Mapping[str, float]],
@@ -191,7 +192,8 @@ def write_manifest(
         "version": version,
         "models": models,
         "thresholds": dict(thresholds),
-        "temperature": temperature,
+        "temperature": scale.temperature,
+        "offset": scale.offset,
         "split": dict(split),
         "metrics": {"validation": dict(metrics)},
         "training": dict(training),

@@ -18,18 +18,18 @@ TUMORCTL = Path(sys.executable).with_name("tumorctl")
 
 @pytest.fixture
 def telling_slices(held_out_patients: Path, tmp_path: Path) -> Path:
-    """All the test patients, with all slices that show tumour and every fourth of the others.
+    """All the test patients, with every second slice that shows tumour and every eighth of the others.
 
     The floors are about tumour that is missed or outlined wrongly; the model card has the figures of all slices.
     """
     for patient in read_split().test:
         (tmp_path / "slices" / patient).mkdir(parents=True)
-        without = 0
+        seen = {True: 0, False: 0}
         for label in sorted(held_out_patients.glob(f"{patient}/*_mask.tif")):
-            if not np.asarray(Image.open(label)).any():
-                without += 1
-                if without % 4:
-                    continue
+            shows_tumor = bool(np.asarray(Image.open(label)).any())
+            seen[shows_tumor] += 1
+            if seen[shows_tumor] % (2 if shows_tumor else 8):
+                continue
             for path in (label, label.with_name(label.name.replace("_mask", ""))):
                 (tmp_path / "slices" / patient / path.name).hardlink_to(path)
     return tmp_path / "slices"
@@ -49,8 +49,8 @@ def test_patients_nobody_trained_on(telling_slices: Path, tmp_path: Path) -> Non
     figures = json.loads(done.stdout)
     assert figures == json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(figures["dice"]) == set(read_split().test)
-    assert figures["positive_slices"] > 200
-    assert figures["slices"] > 1.5 * figures["positive_slices"]
+    assert figures["positive_slices"] > 100
+    assert figures["slices"] > 1.3 * figures["positive_slices"]
     assert figures["auc"] >= 0.97
     assert figures["dice_mean"] >= 0.80
     assert figures["gate_sensitivity_large"] >= 0.95

@@ -124,6 +124,8 @@ def test_the_manifest_says_how_the_networks_came_to_be() -> None:
         "models",
         "thresholds",
         "temperature",
+        "offset",
+        "mirror",
         "split",
         "metrics",
         "training",

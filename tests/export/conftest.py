@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from tumor_export.onnx import ServedClassifier, ServedNetwork, ServedSegmenter, export_onnx
+from tumor_training.calibrate import Scale
 from tumor_training.networks import TumorClassifier, TumorSegmenter
 
-TEMPERATURE = 1.7
+SCALE = Scale(1.7, 0.4)
 
 
 @pytest.fixture(autouse=True)
@@ -40,8 +41,11 @@ def networks(one_thread: None) -> dict[str, ServedNetwork]:
     classifier, segmenter = TumorClassifier(), TumorSegmenter()
     liven(classifier)
     liven(segmenter)
+    # The sum over all cells of a network that has learned nothing would be sure of a tumour.
+    assert classifier.fine.bias is not None
+    nn.init.constant_(classifier.fine.bias, -17.0)
     return {
-        "classifier": ServedClassifier(classifier.eval(), TEMPERATURE).eval(),
+        "classifier": ServedClassifier(classifier.eval(), SCALE).eval(),
         "segmenter": ServedSegmenter(segmenter.eval()).eval(),
     }
 

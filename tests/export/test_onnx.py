@@ -16,6 +16,7 @@ from torch import nn
 
 import tumor_export.onnx
 from tumor_export.onnx import ServedClassifier, ServedNetwork, export_onnx, halve_weights
+from tumor_training.calibrate import Scale
 from tumor_training.networks import TumorClassifier
 from tumor_training.networks.folding import fold_batch_norms
 from tumorctl.contract import IMAGE, MASK_PROBABILITY, SIDE, TUMOR_PROBABILITY
@@ -69,12 +70,13 @@ def test_a_slice_has_the_same_answer_in_any_batch(graphs: Graphs, name: str, bat
     np.testing.assert_allclose(several[:3], answer(graphs[name], images)[:batch], atol=1e-5)
 
 
-def test_the_temperature_divides_the_logits(networks: Networks, images: Images) -> None:
+def test_temperature_and_offset_change_the_logits(networks: Networks, images: Images) -> None:
     served = networks["classifier"]
     assert isinstance(served, ServedClassifier)
-    hot, cold = (wanted(ServedClassifier(served.network, t).eval(), images) for t in (served.temperature, 1.0))
+    scale = Scale(served.scale.temperature, 0.25)
+    hot, cold = (wanted(ServedClassifier(served.network, each).eval(), images) for each in (scale, Scale()))
     logits = np.log(cold / (1 - cold))
-    np.testing.assert_allclose(hot, 1 / (1 + np.exp(-logits / served.temperature)), rtol=1e-4)
+    np.testing.assert_allclose(hot, 1 / (1 + np.exp(-logits / scale.temperature - scale.offset)), rtol=1e-4)
     assert not np.allclose(hot, cold)
 
 

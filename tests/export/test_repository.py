@@ -20,6 +20,7 @@ from tumor_export.repository import (
     write_manifest,
     write_thresholds,
 )
+from tumor_training.calibrate import Scale
 from tumorctl.config import bundled_skeleton
 from tumorctl.contract import CLASSIFIER, GATE, MODELS, NETWORKS, SEGMENTER
 from tumorctl.errors import ModelError
@@ -171,7 +172,7 @@ def test_the_manifest_ties_a_version_to_its_files(repository: Path) -> None:
         repository,
         2,
         thresholds={"gate": 0.03, "mask": 0.45},
-        temperature=1.2,
+        scale=Scale(1.2, -0.5),
         split={"sha256": "s", "fold": 0},
         metrics={"mean_volume_dice": 0.8},
         parity={name: {"max_error": 1e-5} for name in NETWORKS},
@@ -187,7 +188,8 @@ def test_the_manifest_ties_a_version_to_its_files(repository: Path) -> None:
     assert content["models"][CLASSIFIER]["onnx_bytes"] == len(f"{CLASSIFIER} 2")
     assert content["models"][SEGMENTER]["parity"] == {"max_error": 1e-5}
     assert content["metrics"] == {"validation": {"mean_volume_dice": 0.8}}
-    assert (content["temperature"], content["split"]["fold"], content["training"]) == (1.2, 0, {"seed": 0})
+    assert (content["temperature"], content["offset"]) == (1.2, -0.5)
+    assert (content["split"]["fold"], content["training"]) == (0, {"seed": 0})
 
 
 def engine_names(repository: Path, network: str) -> dict[str, str]:

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tumor_export.phantoms import phantom_study
 from tumor_export.ranges import measure_ranges
 from tumor_export.repository import copy_skeleton, install_networks, write_manifest, write_thresholds
+from tumor_training.calibrate import Scale
 from tumor_training.splits import read_split
 from tumorctl.config import bundled_skeleton
 from tumorctl.contract import CLASSIFIER, IMAGE, MASK_PROBABILITY, NETWORKS, TUMOR_PROBABILITY
@@ -102,7 +103,7 @@ def write_small_repository(folder: Path, gate_threshold: float = 0.5) -> Path:
         repository,
         1,
         thresholds={"gate": gate_threshold, "mask": 0.5},
-        temperature=1.0,
+        scale=Scale(),
         split={"sha256": read_split().digest, "fold": 0},
         metrics={},
         parity={name: {} for name in NETWORKS},

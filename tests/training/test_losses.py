@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 
-from tumor_training.losses import dice_cross_entropy, slice_dice_loss, soft_dice_loss
+from tumor_training.losses import cells_cross_entropy, dice_cross_entropy, slice_dice_loss, soft_dice_loss
 
 SURE = 50.0
 
@@ -87,3 +89,18 @@ def test_slice_dice_leaves_slices_without_tumour_out() -> None:
 def test_half_precision_logits_are_summed_in_single_precision() -> None:
     logits = torch.full((1, 1, 256, 256), SURE, dtype=torch.bfloat16)
     assert float(soft_dice_loss(logits, torch.ones(1, 1, 256, 256))) == pytest.approx(0, abs=1e-6)
+
+
+def test_cells_and_slices_both_count() -> None:
+    target = torch.zeros(2, 1, 32, 32)
+    target[0, 0, :8, :8] = 1  # a quarter of the first cell
+    target[1, 0, 0, :5] = 1  # too little for a cell, and tumour all the same
+    right = torch.full((2, 2, 2), -SURE)
+    right[:, 0, 0] = SURE
+    right[1] = torch.tensor([[0.0, -SURE], [-SURE, -SURE]])
+    undecided_cell = 4 * math.log(2) / 8
+    undecided_slice = math.log(2) / 2
+    assert float(cells_cross_entropy(right, target)) == pytest.approx(undecided_cell + undecided_slice, abs=1e-5)
+    missed = right.clone()
+    missed[0, 0, 0] = -SURE
+    assert float(cells_cross_entropy(missed, target)) > 10

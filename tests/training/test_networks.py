@@ -12,8 +12,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import get_model
 
+from tumor_training.calibrate import Scale
 from tumor_training.evaluation.provenance import read_provenance
 from tumor_training.networks import Mirrored, TumorClassifier, TumorSegmenter
+from tumor_training.networks.classifier import slice_logits
 from tumor_training.networks.folding import fold_batch_norms, load_folded, measure_norms
 from tumor_training.networks.normalise import Normalise, to_unit_range
 from tumor_training.networks.weights import (
@@ -22,6 +24,7 @@ from tumor_training.networks.weights import (
     load_matching,
     read_shipped,
     read_state_dict,
+    width_of,
 )
 from tumorctl.config import bundled_repository
 from tumorctl.contract import CLASSIFIER, SEGMENTER
@@ -169,17 +172,49 @@ def test_a_file_that_fits_no_layer_is_refused(tmp_path: Path) -> None:
         build_resnet(18, str(path))
 
 
-def test_a_classifiers_checkpoint_starts_the_segmenters_encoder(tmp_path: Path) -> None:
-    classifier = TumorClassifier()
+@pytest.mark.parametrize("first", ["classifier", "segmenter"])
+def test_a_checkpoint_of_either_network_starts_the_resnet_of_the_other(first: str, tmp_path: Path) -> None:
     path = tmp_path / "best.ckpt"
-    torch.save({"state_dict": {f"network.{name}": value for name, value in classifier.state_dict().items()}}, path)
-    segmenter = TumorSegmenter(weights=str(path))
+
+    def checkpoint_of(network: nn.Module) -> str:
+        torch.save({"state_dict": {f"network.{name}": value for name, value in network.state_dict().items()}}, path)
+        return str(path)
+
+    if first == "classifier":
+        classifier = TumorClassifier()
+        segmenter = TumorSegmenter(weights=checkpoint_of(classifier))
+    else:
+        segmenter = TumorSegmenter()
+        classifier = TumorClassifier(weights=checkpoint_of(segmenter))
     backbone = classifier.backbone
     assert same_state(segmenter.stem[0], backbone.conv1)
     assert same_state(segmenter.stem[1], backbone.bn1)
     for mine, learned in zip(segmenter.contract, (backbone.layer1, backbone.layer2, backbone.layer3), strict=True):
         assert same_state(mine, learned)
     assert same_state(segmenter.bottleneck, backbone.layer4)
+
+
+def test_a_slice_is_judged_by_the_cell_most_likely_to_show_tumour() -> None:
+    cells = torch.full((3, 4, 4), -9.0)
+    cells[1, 2, 3] = 6.0
+    cells[2, 0, :2] = 6.0
+    empty, one, two = slice_logits(cells).tolist()
+    assert empty == pytest.approx(-9 + np.log(16), abs=1e-5)
+    assert one == pytest.approx(6, abs=1e-4)
+    assert two == pytest.approx(6 + np.log(2), abs=1e-4)
+
+
+def test_cells_are_sixteen_pixels_and_lie_where_the_pixels_do() -> None:
+    classifier = TumorClassifier()
+    lively(classifier)
+    images = torch.rand(1, 3, 128, 160).requires_grad_()
+    cells = classifier.cells(images)
+    assert cells.shape == (1, 8, 10)
+    assert torch.equal(classifier(images), slice_logits(cells))
+    cells[0, 0, 0].backward()  # type: ignore[no-untyped-call]
+    assert images.grad is not None
+    near, far = images.grad[0, :, :16, :16].abs().sum(), images.grad[0, :, -16:, -16:].abs().sum()
+    assert float(near) > 10 * float(far)
 
 
 def test_a_plain_state_dict_is_read_as_it_is(tmp_path: Path) -> None:
@@ -237,8 +272,10 @@ def test_measured_norms_answer_as_before_and_in_training_nearly_so() -> None:
 
 
 def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
-    for name, network in ((CLASSIFIER, TumorClassifier()), (SEGMENTER, TumorSegmenter())):
-        load_folded(network, read_shipped(name))
+    for name in (CLASSIFIER, SEGMENTER):
+        state = read_shipped(name)
+        network = TumorClassifier() if name == CLASSIFIER else TumorSegmenter(width=width_of(state))
+        load_folded(network, state)
         images = np.asarray(np.random.default_rng(0).integers(0, 256, (2, 256, 256, 3)), np.uint8)
         repository = bundled_repository()
         provenance = read_provenance(repository)
@@ -248,11 +285,15 @@ def test_the_shipped_networks_are_read_as_they_were_trained() -> None:
         (served,) = session.run(None, {"IMAGE": images})
         looking: nn.Module = network
         if name == SEGMENTER and provenance.mirror:
-            looking = Mirrored(network)
+            other = read_shipped(name, second=True)
+            second = TumorSegmenter(width=width_of(other)) if other else None
+            if second:
+                load_folded(second, other)
+            looking = Mirrored(network, second)
         with torch.inference_mode():
             logits = looking.eval()(to_unit_range(torch.from_numpy(images))).reshape(2, -1)
-        temperature = provenance.temperature if name == CLASSIFIER else 1.0
-        np.testing.assert_allclose(torch.sigmoid(logits / temperature), served.reshape(2, -1), atol=2e-3)
+        scale = Scale(provenance.temperature or 1.0, provenance.offset) if name == CLASSIFIER else Scale()
+        np.testing.assert_allclose(scale.probabilities(logits), served.reshape(2, -1), atol=2e-3)
 
 
 def test_a_mirrored_network_does_not_tell_left_from_right() -> None:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def test_a_resumed_run_ends_as_an_unbroken_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     unbroken, _ = made_runs["segmenter"]
-    options = dataclasses.replace(unbroken, output=tmp_path / "run")
+    options = replace(unbroken, output=tmp_path / "run")
     step = Task.training_step
     epochs: list[int] = []
 
@@ -180,7 +180,7 @@ def test_a_run_is_not_resumed_under_a_schedule_of_another_length(
 ) -> None:
     options, _ = made_runs["classifier"]
     with pytest.raises(InvalidInput, match="begun with 8 steps and would go on with 12"):
-        train(dataclasses.replace(options, epochs=3), made_patients, made_split)
+        train(replace(options, epochs=3), made_patients, made_split)
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,7 @@ def test_a_run_is_not_resumed_under_a_schedule_of_another_length(
 def test_options_that_cannot_be_used_are_refused(
     changes: dict[str, Any], reason: str, made_patients: Path, made_split: Split, tmp_path: Path
 ) -> None:
-    options = dataclasses.replace(
-        RunOptions("classifier", tmp_path / "run", loader=LoaderOptions(batch_size=2)), **changes
-    )
+    options = replace(RunOptions("classifier", tmp_path / "run", loader=LoaderOptions(batch_size=2)), **changes)
     with pytest.raises(InvalidInput, match=reason):
         train(options, made_patients, made_split)
     assert not (tmp_path / "run").exists()
@@ -275,6 +273,29 @@ def test_the_shipped_networks_do_not_start_a_run_that_their_patients_validate(ma
     )
     with pytest.raises(InvalidInput, match="have learned from"):
         train(options, made_patients, split)
+
+
+def test_a_checkpoint_starts_no_run_that_its_patients_validate(
+    made_runs: dict[str, tuple[RunOptions, Path]], made_patients: Path, made_split: Split, tmp_path: Path
+) -> None:
+    earlier, checkpoint = made_runs["segmenter"]
+    options = RunOptions("classifier", tmp_path, task=TaskOptions(network=NetworkOptions(weights=str(checkpoint))))
+    assert earlier.fold == options.fold
+    other = Split(made_split.test, made_split.folds[::-1])
+    for refused, split in ((replace(options, fold=1), made_split), (options, other)):
+        with pytest.raises(InvalidInput, match="may have learned from patients who are to validate"):
+            train(refused, made_patients, split)
+
+
+def test_a_run_beside_the_working_folder_says_nothing_of_imagenet_weights(
+    made_patients: Path, made_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started in the folder of another run, whose fold is another one."""
+    (tmp_path / "run.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    options = RunOptions("classifier", tmp_path / "new", loader=LoaderOptions(batch_size=10_000))
+    with pytest.raises(InvalidInput, match="do not fill a batch"):
+        train(options, made_patients, made_split)
 
 
 @pytest.mark.parametrize("network", ["classifier", "segmenter"])

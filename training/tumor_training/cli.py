@@ -146,9 +146,16 @@ def train(
         typer.Option(
             metavar="imagenet|shipped|random|FILE",
             help="Start: torchvision's ImageNet weights, the network that tumorctl ships, random, a .safetensors file, "
-            "or a classifier's checkpoint.",
+            "or a checkpoint of either network, whose ResNet is taken.",
         ),
     ] = "imagenet",
+    width: Annotated[
+        int,
+        typer.Option(
+            help="Segmenter: channels of the first step of its expansive path, a multiple of 16; the shipped one keeps "
+            "its own."
+        ),
+    ] = 256,
     epochs: Annotated[int, typer.Option(min=1, help="Length of the run.")] = 20,
     batch_size: Annotated[int, typer.Option(min=1, help="Slices in a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Highest, of the one-cycle schedule.")] = 1e-3,
@@ -174,7 +181,9 @@ def train(
     validate_every: Annotated[int, typer.Option(min=1, help="Epochs between looks at the validation patients.")] = 1,
     precision: Annotated[
         TrainingPrecision,
-        typer.Option(help="Arithmetic, as Lightning names it; auto is bf16-mixed on GPUs and with AMX, else 32-true."),
+        typer.Option(
+            help="Arithmetic, as Lightning names it; auto is bf16-mixed where it is faster: on GPUs and with AMX."
+        ),
     ] = TrainingPrecision.auto,
     compiled: Annotated[bool, typer.Option("--compile", help="Train through torch.compile.")] = False,
     average: Annotated[float, typer.Option(help="Decay of the moving average of the weights; 0 for none.")] = 0.99,
@@ -203,7 +212,7 @@ def train(
         network=network.value,
         output=output,
         task=TaskOptions(
-            network=NetworkOptions(depth=depth, weights=weights),
+            network=NetworkOptions(depth=depth, weights=weights, width=width),
             optimizer=OptimizerOptions(learning_rate=learning_rate, frozen_epochs=frozen_epochs),
             augment=AugmentOptions(crop=_size(crop)),
             slice_dice=slice_dice,

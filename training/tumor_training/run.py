@@ -8,8 +8,9 @@ import logging
 import sys
 import time
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 import torch
@@ -19,16 +20,19 @@ from tumor_training.batches import LoaderOptions, SliceDataModule
 from tumor_training.dataset import load
 from tumor_training.evaluation.patients import trained_on
 from tumor_training.evaluation.provenance import read_provenance
-from tumor_training.networks.weights import SHIPPED
+from tumor_training.networks.weights import SHIPPED, read_shipped, width_of
 from tumor_training.splits import Split, read_split
 from tumor_training.tasks import TASKS, ClassifierTask, SegmenterTask, Task, TaskOptions
 from tumorctl.config import bundled_repository
+from tumorctl.contract import SEGMENTER
 from tumorctl.errors import InvalidInput
 from tumorctl.manifest import read_manifest
 from tumorctl.outputs.files import write_whole
 
 logger = logging.getLogger(__name__)
 
+SUMMARY = "run.json"
+"""Beside a checkpoint: how the run went that made it."""
 _SAMPLE = 128
 """Slices that the statistics of folded norms are measured on."""
 
@@ -96,10 +100,16 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
         raise InvalidInput("the encoder can be frozen in runs of one process only")
     if (crop := options.task.augment.crop) and any(side < 32 or side % 32 for side in crop):
         raise InvalidInput(f"crop {crop[0]}x{crop[1]}: both must be multiples of 32 pixels")
+    if (width := options.task.network.width) < 16 or width % 16:
+        raise InvalidInput(f"width {width}: must be a multiple of 16 channels")
     lightning.seed_everything(options.task.seed, workers=True, verbose=False)
     validation = split.validation(options.fold)
     if options.task.network.weights == SHIPPED:
         _refuse_seen(validation)
+        if options.network == "segmenter":
+            options = _as_wide_as_shipped(options)
+    elif validation:
+        _refuse_another_fold(Path(options.task.network.weights), options.fold, split)
     slices = load(data, cache)
     module = SliceDataModule(slices, split.train(options.fold), validation, options.loader, options.task.seed)
     if len(module.sampler) < options.loader.batch_size * options.devices * options.nodes:
@@ -182,6 +192,26 @@ def load_task(checkpoint: Path) -> ClassifierTask | SegmenterTask:
     return task.eval()
 
 
+def read_summary(checkpoint: Path) -> dict[str, Any]:
+    """Read the summary of the run that made a checkpoint.
+
+    Raises:
+        InvalidInput: there is none, or it does not tell the run's options, split and result.
+    """
+    path = checkpoint.with_name(SUMMARY)
+    try:
+        run: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        _ = run["options"]["fold"], run["options"]["task"]["network"]["weights"], run["best"], run["split_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"{path} is not the summary of a training run ({type(error).__name__})") from error
+    return run
+
+
+def _as_wide_as_shipped(options: RunOptions) -> RunOptions:
+    network = replace(options.task.network, width=width_of(read_shipped(SEGMENTER)))
+    return replace(options, task=replace(options.task, network=network))
+
+
 def _refuse_seen(validation: tuple[str, ...]) -> None:
     """Refuse to validate on patients that the shipped networks have learned from.
 
@@ -193,6 +223,22 @@ def _refuse_seen(validation: tuple[str, ...]) -> None:
         raise InvalidInput(
             f"the shipped networks have learned from {known[0]}, which is to validate: choose the fold that they were "
             "validated on, or train on all development patients"
+        )
+
+
+def _refuse_another_fold(weights: Path, fold: int | None, split: Split) -> None:
+    """Refuse to validate on patients that the run has learned from whose checkpoint is the start.
+
+    Raises:
+        InvalidInput: that run did not hold this fold out, or learned from another split.
+    """
+    if not weights.is_file() or not weights.with_name(SUMMARY).is_file():
+        return
+    earlier = read_summary(weights)
+    if (earlier["split_sha256"], earlier["options"]["fold"]) != (split.digest, fold):
+        raise InvalidInput(
+            f"{weights} may have learned from patients who are to validate: start from a checkpoint of fold {fold} of "
+            "the same split, or train on all development patients"
         )
 
 
@@ -265,4 +311,4 @@ def _write_summary(
         "lightning": lightning.__version__,
         "threads": torch.get_num_threads(),
     }
-    write_whole(options.output / "run.json", (json.dumps(summary, indent=1) + "\n").encode())
+    write_whole(options.output / SUMMARY, (json.dumps(summary, indent=1) + "\n").encode())

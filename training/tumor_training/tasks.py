@@ -15,11 +15,12 @@ from torch.nn import functional as F
 from torchmetrics.classification import BinaryAUROC
 
 from tumor_training.batches import Batch
-from tumor_training.losses import dice_cross_entropy
+from tumor_training.losses import cells_cross_entropy, dice_cross_entropy
 from tumor_training.metrics import PatientDice
 from tumor_training.networks import TumorClassifier, TumorSegmenter
 from tumor_training.networks.folding import load_folded, measure_norms
 from tumor_training.networks.normalise import to_unit_range
+from tumor_training.networks.segmenter import WIDTH
 from tumor_training.networks.weights import RANDOM, SHIPPED, read_shipped
 from tumor_training.transforms import AugmentOptions, augment
 from tumorctl.contract import CLASSIFIER, SEGMENTER
@@ -28,10 +29,11 @@ from tumorctl.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
-    """Which network, and where it starts from: see `build_resnet`, or the shipped network of its kind."""
+    """Which network, and where it starts from: see `build_resnet`, or ``shipped`` for the shipped one of its kind."""
 
     depth: int = 18
     weights: str = RANDOM
+    width: int = WIDTH
 
     @property
     def resnet_weights(self) -> str:
@@ -125,7 +127,11 @@ class Task(lightning.LightningModule):
 
     def compile_network(self) -> None:
         """Train through torch.compile; what is validated and kept is the network itself."""
-        self._compiled = torch.compile(self.network)
+        self._compiled = torch.compile(self.learner())
+
+    def learner(self) -> Callable[[Tensor], Tensor]:
+        """What computes the logits that the loss takes."""
+        return self.network
 
     def on_train_epoch_start(self) -> None:
         """Fix the encoder for its first epochs."""
@@ -139,15 +145,16 @@ class Task(lightning.LightningModule):
 
     @abstractmethod
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """The loss of one augmented batch; masks are 0 or 1, shape (batch, 1, row, column)."""
+        """The loss of one augmented batch; logits are the learner's, masks 0 or 1, shape (batch, 1, row, column)."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits of the network for images in [0, 1], shape (batch, 3, row, column)."""
+        """Logits of the network, or in training of its learner, for images in [0, 1], shape (batch, 3, row, column)."""
         if self.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        # Not "and self._compiled", which would ask a compiled network for its length.
-        compiled = self._compiled if self.training else None
-        logits: Tensor = (self.network if compiled is None else compiled)(images)
+        if self.training:
+            # Not "or", which would ask a compiled network for its length.
+            return (self.learner() if self._compiled is None else self._compiled)(images)
+        logits: Tensor = self.network(images)
         return logits
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -216,12 +223,16 @@ class ClassifierTask(Task):
         self.auc = BinaryAUROC()
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """All of the ResNet but its last layer."""
-        return (p for name, p in self.network.backbone.named_parameters() if not name.startswith("fc."))
+        """All of the ResNet."""
+        yield from self.network.backbone.parameters()
+
+    def learner(self) -> Callable[[Tensor], Tensor]:
+        """The logits of the cells."""
+        return self.network.cells
 
     def loss(self, logits: Tensor, masks: Tensor) -> Tensor:
-        """Binary cross-entropy against "any tumour left after augmentation"."""
-        return F.binary_cross_entropy_with_logits(logits.float(), masks.flatten(1).amax(1))
+        """Binary cross-entropy of slices and of their cells, against what augmentation leaves of the tumour."""
+        return cells_cross_entropy(logits, masks)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Collect probabilities of whole slices."""
@@ -243,7 +254,7 @@ class SegmenterTask(Task):
 
     def __init__(self, options: TaskOptions, patients: tuple[str, ...] = ()) -> None:
         super().__init__(options)
-        self.network = TumorSegmenter(options.network.depth, options.network.resnet_weights)
+        self.network = TumorSegmenter(options.network.depth, options.network.resnet_weights, options.network.width)
         self.start_from_shipped()
         self.dice = PatientDice(patients)
 

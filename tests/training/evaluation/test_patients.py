@@ -22,6 +22,7 @@ def provenance(made_split: Split) -> Provenance:
         digests={"tumor_classifier": "c", "tumor_segmenter": "s"},
         thresholds={"gate": 0.1, "mask": 0.5},
         temperature=1.0,
+        offset=0.0,
         split_sha256=made_split.digest,
         fold=0,
         training={},

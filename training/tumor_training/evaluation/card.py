@@ -13,7 +13,7 @@ from jinja2 import Environment, StrictUndefined
 
 from tumor_training.evaluation.definitions import FIGURES, Unit, as_text, interval_as_text
 from tumor_training.evaluation.patients import trained_on
-from tumor_training.evaluation.provenance import Provenance
+from tumor_training.evaluation.provenance import SECOND, Provenance
 from tumor_training.evaluation.report import area_class
 from tumor_training.evaluation.run import SCHEMA
 from tumor_training.splits import Split, site_of
@@ -84,6 +84,7 @@ def make_card(provenance: Provenance, split: Split, metrics: Metrics, replaced: 
         networks=provenance,
         classifier=_recipe(provenance.training.get("tumor_classifier", {})),
         segmenter=_recipe(provenance.training.get("tumor_segmenter", {})),
+        second=_recipe(provenance.training.get(SECOND, {})),
         split=split,
         trained=trained,
         sites={name: Counter(map(site_of, part)) for name, part in (("trained", trained), ("test", split.test))},
@@ -143,10 +144,16 @@ def _recipe(run: Mapping[str, Any]) -> dict[str, Any]:
         for name, value in values.items():
             if isinstance(value, Mapping):
                 walk(f"{prefix}{name}.", value)
-            else:
+            elif isinstance(value, list | tuple):
+                found[prefix + name] = " x ".join(map(str, value))
+            elif value is not None:
                 found[prefix + name] = value
 
     walk("", {name: value for name, value in run.items() if name not in ("network", "output", "resume")})
+    if "fold" in run and run["fold"] is None:
+        found["fold"] = "none, all development patients train"
+    if "best.value" not in found:
+        found.pop("best.metric", None)
     return found
 
 

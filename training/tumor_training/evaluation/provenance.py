@@ -8,8 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tumorctl.contract import SEGMENTER
 from tumorctl.errors import ModelError
 from tumorctl.manifest import MANIFEST_FILE, read_manifest
+
+SECOND = f"{SEGMENTER}.second"
+"""Under which the manifest tells how the segmenter of the mirrored look was trained, where it is another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,7 @@ class Provenance:
         digests: SHA-256 of each network's ONNX file.
         thresholds: ``gate`` and ``mask``.
         temperature: divides the classifier's logits; None where the manifest does not tell.
+        offset: added to them then.
         split_sha256: digest of the split whose development patients trained them; None where it does not tell.
         fold: the fold that validated; None where all development patients trained.
         training: options of each network's run.
@@ -34,6 +39,7 @@ class Provenance:
     digests: Mapping[str, str]
     thresholds: Mapping[str, float]
     temperature: float | None
+    offset: float
     split_sha256: str | None
     fold: int | None
     training: Mapping[str, Mapping[str, Any]]
@@ -59,6 +65,7 @@ def read_provenance(repository: Path) -> Provenance:
             digests=dict(manifest.digests),
             thresholds={"gate": manifest.gate_threshold, "mask": manifest.mask_threshold},
             temperature=None if temperature is None else float(temperature),
+            offset=float(content.get("offset", 0.0)),
             split_sha256=split.get("sha256"),
             fold=None if fold is None else int(fold),
             training=dict(content.get("training") or {}),

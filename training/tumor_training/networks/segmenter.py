@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from tumor_training.networks.normalise import Normalise
 from tumor_training.networks.weights import RANDOM, build_resnet
 
+WIDTH = 256
+
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut, which is a 1x1 convolution where the channels change."""
@@ -54,14 +56,13 @@ class TumorSegmenter(nn.Module):
 
     Args:
         depth: 18, 34, 50, 101 or 152 layers in the encoder.
-        weights: see `build_resnet`; a checkpoint of the classifier starts the encoder from what it learned.
-        widths: channels of the expansive path, from 1/16 of the resolution to the full one.
+        weights: of the encoder, see `build_resnet`.
+        width: channels of the expansive path at 1/16 of the resolution, a multiple of 16; each step halves them.
     """
 
-    def __init__(
-        self, depth: int = 18, weights: str = RANDOM, widths: tuple[int, ...] = (256, 128, 64, 32, 16)
-    ) -> None:
+    def __init__(self, depth: int = 18, weights: str = RANDOM, width: int = WIDTH) -> None:
         super().__init__()
+        widths = [width >> step for step in range(5)]
         self.normalise = Normalise()
         resnet = build_resnet(depth, weights)
         # The encoder reads the slice at half resolution; this keeps the full one for the outline.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnx
@@ -24,6 +25,16 @@ DEPTHS = (18, 34, 50, 101, 152)
 IMAGENET = "imagenet"
 RANDOM = "random"
 SHIPPED = "shipped"
+# Where the ResNet lies in a checkpoint of either network.
+_INSIDE = {
+    "network.backbone.": "",
+    "network.stem.0.": "conv1.",
+    "network.stem.1.": "bn1.",
+    "network.contract.0.": "layer1.",
+    "network.contract.1.": "layer2.",
+    "network.contract.2.": "layer3.",
+    "network.bottleneck.": "layer4.",
+}
 
 
 class RandomStartWarning(UserWarning):
@@ -36,8 +47,8 @@ def build_resnet(depth: int, weights: str = RANDOM) -> ResNet:
     Args:
         depth: 18, 34, 50, 101 or 152 layers.
         weights: ``imagenet`` for torchvision's weights (downloaded on first use; random with a warning where they
-            cannot be reached), ``random``, or the path of a state dict (.safetensors or a checkpoint of the
-            classifier) with torchvision's names. Layers that the file lacks stay random.
+            cannot be reached), ``random``, or the path of a state dict (.safetensors with torchvision's
+            names, or a checkpoint of either network). Layers that the file lacks stay random.
 
     Raises:
         InvalidInput: no such depth or file, or the file fits no layer of this network.
@@ -62,7 +73,7 @@ def build_resnet(depth: int, weights: str = RANDOM) -> ResNet:
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict: .safetensors, or a training checkpoint, whose classifier backbone is taken.
+    """Read a state dict: .safetensors, or a training checkpoint, whose ResNet is taken.
 
     Raises:
         InvalidInput: the file is missing or cannot be read.
@@ -76,8 +87,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise InvalidInput(f"{path} is not a weights file ({type(error).__name__})") from error
     state: dict[str, Tensor] = content.get("state_dict", content)
-    prefix = "network.backbone."
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)} or state
+    return {
+        theirs + key.removeprefix(ours): value
+        for key, value in state.items()
+        for ours, theirs in _INSIDE.items()
+        if key.startswith(ours)
+    } or state
 
 
 def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) -> None:
@@ -96,20 +111,27 @@ def load_matching(network: nn.Module, state: dict[str, Tensor], *, source: str) 
     logger.info("%d of %d tensors taken from %s", len(fitting), len(own), source)
 
 
-def read_shipped(name: str) -> dict[str, Tensor]:
-    """Weights of a shipped network, as float32, by the names of the trained one with its batch norms folded.
+def width_of(segmenter: Mapping[str, Tensor]) -> int:
+    """The width of a segmenter from its weights, as `read_shipped` gives them."""
+    return len(segmenter["expand.0.block.conv1.bias"])
+
+
+def read_shipped(name: str, repository: Path | None = None, *, second: bool = False) -> dict[str, Tensor]:
+    """Weights of a served network, as float32, by the names of the trained one with its batch norms folded.
 
     Args:
         name: of the served model.
+        repository: that serves it; by default the one that tumorctl ships.
+        second: read the segmenter of the mirrored look, where it is another one than the first; else there is nothing.
 
     Raises:
         ModelError: there is no such network, or it does not match its digest.
     """
-    manifest = read_manifest(bundled_repository())
+    manifest = read_manifest(repository or bundled_repository())
     manifest.verify()
     graph = onnx.load(manifest.onnx_path(name)).graph
     # The trained network sits inside the served one, and inside the mirrored one where there is that too.
-    inside = re.compile(r"^(network\.)+")
+    inside = re.compile(r"^(network\.)+second\." if second else r"^(network\.)+(?!second\.)")
     return {
         inside.sub("", tensor.name).removesuffix("_half"): torch.tensor(numpy_helper.to_array(tensor)).float()
         for tensor in graph.initializer
