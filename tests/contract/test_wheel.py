@@ -66,8 +66,9 @@ def test_an_installed_wheel_predicts_in_an_empty_folder(wheel: Path, tmp_path: P
         assert [row["tumor"] for row in csv.DictReader(file)] == ["false"] * 2 + ["true"] * 4 + ["false"]
     listed = subprocess.run([bin_ / "python", "-m", "pip", "list"], capture_output=True, text=True, timeout=60).stdout
     assert not [line for line in listed.splitlines() if line.split()[0] in ("torch", "nvidia-pytriton", "onnxruntime")]
-    installed = sum(path.stat().st_size for path in environment.rglob("*") if path.is_file())
-    assert installed < 600_000_000
+    sizes = {path: path.stat().st_size for path in environment.rglob("*") if path.is_file()}
+    # All but the networks, which have a limit of their own.
+    assert sum(size for path, size in sizes.items() if path.suffix != ".onnx") < 550_000_000
     missing = subprocess.run(
         [bin_ / "tumorctl", "train", "classifier", "scans", "-o", "x"], capture_output=True, cwd=away
     )

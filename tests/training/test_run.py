@@ -53,7 +53,7 @@ def test_a_run_leaves_checkpoints_metrics_and_a_summary(made_runs: Runs, network
     assert summary["epochs"] == 2
     assert summary["options"]["network"] == network
     assert summary["options"]["fold"] == 0
-    assert summary["options"]["task"]["network"] == {"depth": 18, "weights": "random"}
+    assert summary["options"]["task"]["network"] == {"depth": 18, "weights": "random", "width": 256}
     assert str(options.output.parent) not in json.dumps(summary)
 
 
@@ -247,8 +247,11 @@ def test_the_shipped_networks_are_tuned_with_norms_that_adapt(
         epochs=1,
         average=0,
     )
-    tuned = load_task(train(options, made_patients, made_split)).network
-    start = SegmenterTask(options.task)
+    task = load_task(train(options, made_patients, made_split))
+    assert isinstance(task, SegmenterTask)
+    tuned = task.network
+    as_wide = replace(options.task.network, width=task.options.network.width)
+    start = SegmenterTask(replace(options.task, network=as_wide))
     start.measure_norms(torch.from_numpy(load(made_patients).images))
     moved = [
         float((a - b).detach().abs().max())
