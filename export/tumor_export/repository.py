@@ -11,12 +11,11 @@ import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from tumor_training.calibrate import Scale
 from tumorctl.contract import (
     GATE,
     GATE_THRESHOLD_PARAMETER,
@@ -26,6 +25,9 @@ from tumorctl.contract import (
 from tumorctl.errors import ModelError
 from tumorctl.manifest import MANIFEST_FILE, ONNX_FILE, sha256_of
 from tumorctl.outputs.files import write_whole
+
+if TYPE_CHECKING:  # TensorRT's container has no PyTorch, which that module loads
+    from tumor_training.calibrate import Scale
 
 EMBEDDED_FILE = "embedded.py"
 ENGINE_SUFFIX = ".plan"
