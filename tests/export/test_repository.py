@@ -220,8 +220,9 @@ def test_new_networks_leave_the_engines_of_the_old_behind(repository: Path) -> N
 
 def test_a_skeleton_names_no_engines(repository: Path, tmp_path: Path) -> None:
     write_engine_names(repository, SEGMENTER, {"9.0": "model_sm90.plan"})
-    (repository / SEGMENTER / "1" / "model_sm90.plan").write_text("engine")
-    (repository / SEGMENTER / "1" / "model_sm90.log").write_text("log")
+    (version,) = (repository / SEGMENTER).glob("[0-9]*")
+    (version / "model_sm90.plan").write_text("engine")
+    (version / "model_sm90.log").write_text("log")
     copy_skeleton(repository, tmp_path / "copy")
     assert engine_names(tmp_path / "copy", SEGMENTER) == {}
     assert not list((tmp_path / "copy").rglob("model_sm90.*"))
