@@ -190,7 +190,7 @@ def fast_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     repository = tmp_path_factory.mktemp("fast") / "repository"
     shutil.copytree(bundled_repository(), repository)
     for network in ("tumor_classifier", "tumor_segmenter"):
-        (repository / network / "1" / "embedded.py").write_text(FAST_NETWORK)
+        next((repository / network).glob("*/embedded.py")).write_text(FAST_NETWORK)
     return repository
 
 
