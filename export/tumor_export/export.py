@@ -94,8 +94,9 @@ def export(
     """
     if second and not mirror:
         raise InvalidInput("a second segmenter takes the mirrored look: leave the mirror on")
-    final = _read_pair(classifier, segmenter, second, split)
-    held_out = [_read_fold(folder, second, split) for folder in folds] or [final]
+    mirrored = _read_second(second) if second else None
+    final = _read_pair(classifier, segmenter, mirrored, split)
+    held_out = [_read_fold(folder, mirrored, split) for folder in folds] or [final]
     if any(pair.fold is None for pair in held_out):
         raise InvalidInput(
             "networks that learned from all development patients have none left to calibrate on: name the runs of the "
@@ -162,6 +163,20 @@ def export(
 
 
 @dataclass(frozen=True, slots=True)
+class _Second:
+    """A segmenter for the mirrored look, with the summary of its run."""
+
+    network: nn.Module
+    run: dict[str, Any]
+
+    @property
+    def fold(self) -> int | None:
+        """The fold that validated it."""
+        fold: int | None = self.run["options"]["fold"]
+        return fold
+
+
+@dataclass(frozen=True, slots=True)
 class _Pair:
     """A classifier and a segmenter of the same fold, None for all development patients, with their runs' summaries.
 
@@ -175,7 +190,7 @@ class _Pair:
     fold: int | None
 
 
-def _read_pair(classifier: Path, segmenter: Path, second: Path | None, split: Split) -> _Pair:
+def _read_pair(classifier: Path, segmenter: Path, second: _Second | None, split: Split) -> _Pair:
     first, other = load_task(classifier), load_task(segmenter)
     if not isinstance(first, ClassifierTask) or not isinstance(other, SegmenterTask):
         raise InvalidInput("the first checkpoint must be a classifier's, the second a segmenter's")
@@ -186,32 +201,31 @@ def _read_pair(classifier: Path, segmenter: Path, second: Path | None, split: Sp
             "the two networks were validated on different folds: one has trained on the other's patients"
         )
     fold = folds.pop()
-    mirrored = None
     if second:
-        mirrored, runs[SECOND] = _read_second(second)
-        if fold is not None and runs[SECOND]["options"]["fold"] != fold:
-            raise InvalidInput(f"{second} was not validated on fold {fold}: it has trained on its patients")
+        runs[SECOND] = second.run
+        if fold is not None and second.fold != fold:
+            raise InvalidInput(f"the second segmenter was not validated on fold {fold}: it has trained on its patients")
     if any(run["split_sha256"] != split.digest for run in runs.values()):
         raise InvalidInput("a network was trained with another split: its validation patients may have trained it")
-    return _Pair(first, other, mirrored, runs, fold)
+    return _Pair(first, other, second.network if second else None, runs, fold)
 
 
-def _read_fold(folder: Path, second: Path | None, split: Split) -> _Pair:
+def _read_fold(folder: Path, second: _Second | None, split: Split) -> _Pair:
     own = folder / "classifier" / CHECKPOINT, folder / "segmenter" / CHECKPOINT
-    fold = _run_of(own[1])["options"]["fold"]
-    if second and _read_second(second)[1]["options"]["fold"] != fold:
+    fold = read_summary(own[1])["options"]["fold"]
+    if second and second.fold != fold:
         logger.info("fold %s: the second segmenter has learned from its patients; its own looks twice", fold)
         second = None
     return _read_pair(*own, second, split)
 
 
-def _read_second(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def _read_second(path: Path) -> _Second:
     """A segmenter from a checkpoint or a model repository, and the summary of its run."""
     if not path.is_dir():
         task = load_task(path)
         if not isinstance(task, SegmenterTask):
             raise InvalidInput(f"{path} is not a segmenter's checkpoint")
-        return task.network, _run_of(path)
+        return _Second(task.network, _run_of(path))
     provenance = read_provenance(path)
     run = dict(provenance.training.get(SEGMENTER, {}))
     try:
@@ -220,7 +234,7 @@ def _read_second(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     except (KeyError, TypeError) as error:
         raise InvalidInput(f"the manifest in {path} does not tell how its segmenter was trained") from error
     load_folded(segmenter, read_shipped(SEGMENTER, path))
-    return segmenter.eval(), {"options": run, "best": best, "split_sha256": provenance.split_sha256}
+    return _Second(segmenter.eval(), {"options": run, "best": best, "split_sha256": provenance.split_sha256})
 
 
 def _looking(pair: _Pair, mirror: bool) -> nn.Module:

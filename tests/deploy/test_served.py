@@ -26,6 +26,7 @@ from tritonclient import grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
 from tumorctl.config import bundled_repository
+from tumorctl.manifest import read_manifest
 from tumorctl.serving import triton as serving
 from tumorctl.serving.triton import TritonServer
 
@@ -155,6 +156,8 @@ def test_mutual_tls_serves_a_client_with_a_certificate(
     with certificates.client(mutual.grpc_url) as client:
         answer = infer(client, phantoms)
     assert answer.as_numpy("MASK").any(axis=(1, 2)).tolist() == [False, False, True, True, True, True, False]
+    passed = answer.as_numpy("TUMOR_PROBABILITY") >= np.float32(read_manifest(bundled_repository()).gate_threshold)
+    assert answer.as_numpy("SEGMENTED").tolist() == passed.tolist()
 
 
 def test_a_trace_goes_from_the_client_through_ensemble_and_gate_to_the_segmenter(
