@@ -21,10 +21,10 @@ class Precision(str, Enum):
     """Arithmetic of the local engine.
 
     Attributes:
-        auto: bf16 where the processor computes in it natively, else fp32.
+        auto: bf16 where it is the faster one, on processors with AMX; else fp32.
         fp32: single precision.
         bf16: bfloat16 products with single-precision sums.
-        int8: 8 bit convolutions, for processors that lack bf16: faster, and a little less exact.
+        int8: 8 bit convolutions, for processors without AMX: faster, and a little less exact.
     """
 
     auto = "auto"

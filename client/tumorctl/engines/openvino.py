@@ -15,6 +15,8 @@ from tumorctl.manifest import Manifest
 from tumorctl.types import Precision
 
 _DEVICE = "CPU"
+_PROCESSOR = Path("/proc/cpuinfo")
+_MATRIX_UNIT = "amx_bf16"
 # Slices computed at once. A fixed shape is prepared once, where a new one costs tens of milliseconds; the segmenter's
 # slices are large enough to fill the processor one at a time, the classifier's are not (benchmarks/engines.py).
 _CHUNKS = {CLASSIFIER: 4, SEGMENTER: 1}
@@ -23,15 +25,26 @@ _CHUNKS = {CLASSIFIER: 4, SEGMENTER: 1}
 def choose_precision(wanted: Precision) -> Precision:
     """What `auto` means on this processor.
 
+    bf16 is faster than fp32 where matrix units compute it (AMX). AVX-512 has it too, and is slower with it
+    (benchmarks/engines.py), so there it is used only where it is asked for.
+
     Raises:
         ModelError: bf16 was asked for and the processor lacks it.
     """
     has_bf16 = "BF16" in openvino.Core().get_property(_DEVICE, properties.device.capabilities)
     if wanted is Precision.auto:
-        return Precision.bf16 if has_bf16 else Precision.fp32
+        return Precision.bf16 if has_bf16 and _has_matrix_unit() else Precision.fp32
     if wanted is Precision.bf16 and not has_bf16:
         raise ModelError("this processor does not compute in bf16: choose precision auto or fp32")
     return wanted
+
+
+def _has_matrix_unit() -> bool:
+    """Whether the kernel names AMX; OpenVINO does not tell. False where there is no such file: not Linux."""
+    try:
+        return _MATRIX_UNIT in _PROCESSOR.read_text().split()
+    except OSError:
+        return False
 
 
 class Network:

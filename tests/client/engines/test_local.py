@@ -44,6 +44,29 @@ def test_precision_the_processor_lacks_is_refused(monkeypatch: pytest.MonkeyPatc
         choose_precision(Precision.bf16)
 
 
+@pytest.mark.parametrize(
+    ("flags", "fastest"),
+    [
+        ("flags : fma avx512_bf16 amx_bf16 amx_tile", Precision.bf16),
+        ("flags : fma avx512_bf16", Precision.fp32),
+        (None, Precision.fp32),
+    ],
+)
+def test_bf16_is_chosen_only_where_it_is_the_faster_one(
+    flags: str | None, fastest: Precision, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NewProcessor:
+        def get_property(self, device: str, name: object) -> list[str]:
+            return ["FP32", "BF16"]
+
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags + "\n")
+    monkeypatch.setattr("openvino.Core", NewProcessor)
+    monkeypatch.setattr("tumorctl.engines.openvino._PROCESSOR", tmp_path / "cpuinfo")
+    assert choose_precision(Precision.auto) is fastest
+    assert choose_precision(Precision.bf16) is Precision.bf16
+
+
 def test_a_damaged_network_is_not_used(repository: Path) -> None:
     network = next((repository / "tumor_classifier").glob("*/model.onnx"))
     with network.open("ab") as file:
