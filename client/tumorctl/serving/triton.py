@@ -25,6 +25,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Literal
 
 from tumorctl.errors import InvalidOption, MissingExtra, PortTaken, ServeError
 from tumorctl.manifest import read_manifest
@@ -39,6 +40,7 @@ _PREDICTION_APIS = ",inference,metadata,model-config"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 (where Linux keeps it)
 _PR_SET_PDEATHSIG = 1
 _LOG_LINES_SHOWN = 8
+_ABORTED = (-signal.SIGABRT, 128 + signal.SIGABRT)
 _ERROR_LINE = re.compile(r"E\d{4} (?!.*CudaDriverHelper)")
 
 
@@ -84,6 +86,10 @@ class ServeOptions:
     tls: ServerTls | None = None
     ready_timeout_s: float = 60.0
     stop_timeout_s: float = 10.0
+
+
+class _Aborted(ServeError):
+    """The server aborted before it was ready."""
 
 
 class TritonServer:
@@ -135,6 +141,9 @@ class TritonServer:
     def start(self) -> None:
         """Start the server and wait until all models are ready.
 
+        Triton's Python backend aborts once in a long while for no fault of its surroundings
+        (triton-inference-server/server#8882); a server that does so while it starts is started once more.
+
         Raises:
             PortTaken: another process listens on one of the ports.
             ServeError: it ended by itself or was not ready in time; the message quotes its log.
@@ -143,8 +152,16 @@ class TritonServer:
         for port in (options.grpc_port, options.http_port, options.metrics_port):
             check_port(options.host, port)
         try:
+            self._launch("wb")
+        except _Aborted:
+            logger.warning("the server aborted while it started, see %s; starting it again", options.log_file)
+            self._launch("ab")
+
+    def _launch(self, log_mode: Literal["wb", "ab"]) -> None:
+        options = self.options
+        try:
             options.log_file.parent.mkdir(parents=True, exist_ok=True)
-            log = options.log_file.open("wb")
+            log = options.log_file.open(log_mode)
         except OSError as error:
             raise ServeError(f"the log {options.log_file} cannot be written ({error.strerror})") from error
         try:
@@ -246,8 +263,9 @@ class TritonServer:
         assert self._process is not None  # just started
         deadline = time.monotonic() + self.options.ready_timeout_s
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise ServeError(f"the server ended with status {self._process.returncode}{self._log_end()}")
+            if (status := self._process.poll()) is not None:
+                kind = _Aborted if status in _ABORTED else ServeError
+                raise kind(f"the server ended with status {status}{self._log_end()}")
             if is_ready(self.options.host, self.options.http_port):
                 return
             time.sleep(0.05)

@@ -166,6 +166,40 @@ def test_a_server_that_dies_is_noticed(tmp_path: Path, options_for: OptionsFor) 
             server.wait()
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_server_that_aborts_while_it_starts_is_started_once_more(
+    times: int,
+    tmp_path: Path,
+    options_for: OptionsFor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    aborted: list[int] = []
+    before = set(Path("/dev/shm").glob("tumorctl-*"))
+    server = TritonServer(options_for(tmp_path))
+
+    def ready(host: str, port: int) -> bool:
+        if len(aborted) < times and server.pid not in aborted:
+            assert server.pid is not None
+            os.kill(server.pid, signal.SIGABRT)
+            aborted.append(server.pid)
+        return server.pid not in aborted and is_ready(host, port)
+
+    monkeypatch.setattr(serving, "is_ready", ready)
+    if times == 2:
+        with pytest.raises(ServeError, match="ended with status"):
+            server.start()
+        assert server.pid is None
+    else:
+        with server:
+            assert server.pid not in [None, *aborted]
+            with triton_grpc.InferenceServerClient(server.grpc_url) as client:
+                assert client.is_server_ready()
+    assert len(aborted) == times
+    assert "starting it again" in caplog.text
+    assert set(Path("/dev/shm").glob("tumorctl-*")) <= before
+
+
 @pytest.mark.no_server
 def test_numpy_2_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda name: "2.1.0")
