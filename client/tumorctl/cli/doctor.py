@@ -10,19 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tumorctl.cli.connection import (
-    AllowPlaintextToken,
-    CaCert,
-    ClientCert,
-    ClientKey,
-    Profile,
-    ServerName,
-    Tls,
-    TokenFile,
-    TokenHeader,
-    Url,
-    connection_options,
-)
+from tumorctl.cli.connection import Server, takes_server
 from tumorctl.cli.exits import Status, exits
 from tumorctl.errors import TumorctlError
 
@@ -44,18 +32,11 @@ class Finding:
 
 
 @exits
+@takes_server
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
-    url: Url = None,
-    profile: Profile = None,
-    tls: Tls = False,
-    ca_cert: CaCert = None,
-    client_cert: ClientCert = None,
-    client_key: ClientKey = None,
-    server_name: ServerName = None,
-    token_file: TokenFile = None,
-    token_header: TokenHeader = None,
-    allow_plaintext_token: AllowPlaintextToken = False,
+    *,
+    server: Server,
 ) -> Status:
     """Say what works, what is missing, and what to do about it.
 
@@ -64,20 +45,9 @@ def doctor(
     Exit status: 0 when predictions can be made (by a server, where one is named, else by the local engine), 1 when not,
     2 wrong usage, 4 when the server cannot be reached or refused.
     """
-    connection = connection_options(
-        profile=profile,
-        tls=tls,
-        ca_cert=ca_cert,
-        client_cert=client_cert,
-        client_key=client_key,
-        server_name=server_name,
-        token_file=token_file,
-        token_header=token_header,
-        allow_plaintext_token=allow_plaintext_token,
-    )
     from tumorctl.config import resolve_server
 
-    url, connection = resolve_server(url, connection)
+    url, connection = resolve_server(server.url, server.connection)
     findings = [
         _check("networks", _networks),
         _check("local engine", _local_engine),

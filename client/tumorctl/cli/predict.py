@@ -14,19 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tumorctl.cli.connection import (
-    AllowPlaintextToken,
-    CaCert,
-    ClientCert,
-    ClientKey,
-    Profile,
-    ServerName,
-    Tls,
-    TokenFile,
-    TokenHeader,
-    Url,
-    connection_options,
-)
+from tumorctl.cli.connection import Server, takes_server
 from tumorctl.cli.exits import Status, exits
 from tumorctl.types import ClientOptions, Precision
 
@@ -39,6 +27,7 @@ _STUDIES_SHOWN = 20
 
 
 @exits
+@takes_server
 def predict(
     paths: Annotated[
         list[Path],
@@ -73,16 +62,8 @@ def predict(
         bool, typer.Option(help="Write DICOM results (segmentation, report, overlay) for studies in DICOM.")
     ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON instead of a table.")] = False,
-    url: Url = None,
-    profile: Profile = None,
-    tls: Tls = False,
-    ca_cert: CaCert = None,
-    client_cert: ClientCert = None,
-    client_key: ClientKey = None,
-    server_name: ServerName = None,
-    token_file: TokenFile = None,
-    token_header: TokenHeader = None,
-    allow_plaintext_token: AllowPlaintextToken = False,
+    *,
+    server: Server,
 ) -> Status:
     """Find and outline tumours in slices, and in whole studies in NIfTI or DICOM.
 
@@ -106,20 +87,9 @@ def predict(
     options = ClientOptions(
         gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
     )
-    connection = connection_options(
-        profile=profile,
-        tls=tls,
-        ca_cert=ca_cert,
-        client_cert=client_cert,
-        client_key=client_key,
-        server_name=server_name,
-        token_file=token_file,
-        token_header=token_header,
-        allow_plaintext_token=allow_plaintext_token,
-    )
     studies: list[StudyRow] = []
     with (
-        TumorClient(url, options=options, connection=connection) as client,
+        TumorClient(server.url, options=options, connection=server.connection) as client,
         _Progress(sys.stderr.isatty()) as progress,
         _stop_on_signal() as stop,
     ):

@@ -10,19 +10,7 @@ from typing import Annotated
 import typer
 
 from tumor_training.arguments import PURPOSE, AsJson, DataFolder, SplitFile
-from tumorctl.cli.connection import (
-    AllowPlaintextToken,
-    CaCert,
-    ClientCert,
-    ClientKey,
-    Profile,
-    ServerName,
-    Tls,
-    TokenFile,
-    TokenHeader,
-    Url,
-    connection_options,
-)
+from tumorctl.cli.connection import Server, takes_server
 from tumorctl.cli.exits import Status, exits
 from tumorctl.extras import needs_extra
 from tumorctl.types import ClientOptions, Precision
@@ -44,6 +32,7 @@ class SequenceName(str, Enum):
 
 
 @exits
+@takes_server
 def evaluate(
     data: DataFolder,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for predictions and figures.")],
@@ -73,16 +62,8 @@ def evaluate(
     ] = False,
     precision: Annotated[Precision | None, typer.Option(help="Arithmetic of the local engine.")] = None,
     as_json: AsJson = False,
-    url: Url = None,
-    profile: Profile = None,
-    tls: Tls = False,
-    ca_cert: CaCert = None,
-    client_cert: ClientCert = None,
-    client_key: ClientKey = None,
-    server_name: ServerName = None,
-    token_file: TokenFile = None,
-    token_header: TokenHeader = None,
-    allow_plaintext_token: AllowPlaintextToken = False,
+    *,
+    server: Server,
 ) -> Status:
     """Judge the shipped networks, gate included, on labelled patients.
 
@@ -116,25 +97,14 @@ def evaluate(
         bootstrap=BootstrapOptions(resamples, seed),
         worst=worst,
     )
-    connection = connection_options(
-        profile=profile,
-        tls=tls,
-        ca_cert=ca_cert,
-        client_cert=client_cert,
-        client_key=client_key,
-        server_name=server_name,
-        token_file=token_file,
-        token_header=token_header,
-        allow_plaintext_token=allow_plaintext_token,
-    )
     with progress() as begin:
         metrics = evaluate_networks(
             data,
             read_split(split),
             options,
-            url=url,
+            url=server.url,
             client_options=ClientOptions(precision=precision),
-            connection=connection,
+            connection=server.connection,
             begin=begin,
         )
     if as_json:
