@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -213,7 +214,9 @@ def test_the_installed_command_trains(made_patients: Path, made_split: Split, tm
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"checkpoint: {tmp_path / 'run' / 'best.ckpt'}\n"
-    assert "sync_dist" not in done.stderr
+    assert re.search(r"classifier: \d+ slices of \d+ patients to learn from, \d+ patients to validate", done.stderr)
+    for noise in ("sync_dist", "Tip", "LeafSpec", "INFO lightning"):
+        assert noise not in done.stderr
     summary = json.loads((tmp_path / "run" / "run.json").read_text())
     assert summary["epochs"] == 2
     assert summary["options"]["devices"] == 2

@@ -207,6 +207,9 @@ def train(
         from tumor_training.splits import read_split
         from tumor_training.tasks import NetworkOptions, OptimizerOptions, TaskOptions
         from tumor_training.transforms import AugmentOptions
+    # What matters of it stands in a line of our own; the rest is hints and advertisements, each printed twice.
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     default_share = 1.0 if network is NetworkName.classifier else 0.33
     options = RunOptions(
         network=network.value,

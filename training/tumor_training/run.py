@@ -132,9 +132,10 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     )
     # After each epoch: by itself, Lightning would wait for the next look at validation patients, which may never come.
     last = ModelCheckpoint(options.output, filename="last", enable_version_counter=False, save_on_train_epoch_end=True)
+    precision = fastest_precision() if options.precision == "auto" else options.precision
     trainer = lightning.Trainer(
         max_epochs=options.epochs,
-        precision=fastest_precision() if options.precision == "auto" else options.precision,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
         accelerator="auto",
         devices=options.devices,
         num_nodes=options.nodes,
@@ -152,7 +153,19 @@ def train(options: RunOptions, data: Path, split: Split, cache: Path | None = No
     )
     checkpoint = options.output / "last.ckpt"
     started = time.monotonic()
+    if trainer.is_global_zero:
+        logger.info(
+            "%s: %d slices of %d patients to learn from, %d patients to validate; %s on %s",
+            options.network,
+            len(module.train_set),
+            len(split.train(options.fold)),
+            len(validation),
+            precision,
+            trainer.strategy.root_device.type,
+        )
     with warnings.catch_warnings():
+        # Lightning's own use of PyTorch; nothing that a user could do about.
+        warnings.filterwarnings("ignore", ".*isinstance.treespec, LeafSpec.* is deprecated")
         # A resumed run finds its own checkpoints there.
         warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")
         trainer.fit(
