@@ -65,7 +65,7 @@ class SlicePrediction:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """How `TumorClient` works. None stands for the setting in the environment, or else the default.
+    """How `TumorClient` works. None stands for the setting in the environment or profile, or else the default.
 
     Attributes:
         gate_threshold: probability, 0 to 1, from which a slice is segmented; by default the one that evaluation set.

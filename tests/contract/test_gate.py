@@ -105,7 +105,7 @@ def test_one_request_can_set_its_threshold(
     assert np.array_equal(segmented, probability >= np.float32(threshold))
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf"), True, "high", ""])
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), float("inf"), True, "high", "", "0_1", " 0.5", "1e3"])
 def test_a_threshold_that_makes_no_sense_is_refused(raw: Raw, phantoms: Images, threshold: float | str | bool) -> None:
     with pytest.raises(InferenceServerException, match="gate_threshold must be a number from 0 to 1"):
         ask(raw, phantoms, gate_threshold=threshold)

@@ -234,8 +234,8 @@ def _refuse_seen(validation: tuple[str, ...]) -> None:
     seen = trained_on(read_provenance(bundled_repository()), read_split())
     if known := sorted(set(validation) & seen):
         raise InvalidInput(
-            f"the shipped networks have learned from {known[0]}, which is to validate: choose the fold that they were "
-            "validated on, or train on all development patients"
+            f"the shipped networks have learned from {known[0]}, which is to validate: train on all development "
+            "patients with --fold -1, or name a split of your own patients"
         )
 
 

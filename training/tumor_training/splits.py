@@ -27,7 +27,7 @@ class Split:
     """A patient-level split.
 
     Attributes:
-        test: patients that judge the final networks and choose nothing.
+        test: patients that judge the final networks; they train nothing and set no threshold.
         folds: the development patients in disjoint folds; one fold validates while the others train.
     """
 

@@ -69,8 +69,8 @@ def predict(
 
     Writes predictions.csv, studies.csv, masks/, overlays/, studies/ and run.json to DIR. Research use only.
 
-    Exit status: 0 all done, 1 results could not be written, 2 wrong usage, 3 done but some inputs failed, 4 the server
-    cannot be reached or refused, 130 interrupted.
+    Exit status: 0 all done, 1 the networks cannot be used or tables cannot be written, 2 wrong usage, 3 done but some
+    inputs failed, 4 the server cannot be reached or refused, 130 interrupted.
     """
     import warnings
 

@@ -277,7 +277,9 @@ class TritonServer:
         except OSError:
             return ""
         errors = [line for line in lines if _ERROR_LINE.match(line)]
-        return f"; from its log, {self.options.log_file}:\n" + "\n".join((errors or lines)[:_LOG_LINES_SHOWN])
+        return f"; from its log, {self.options.log_file}:\n" + "\n".join(
+            errors[:_LOG_LINES_SHOWN] or lines[-_LOG_LINES_SHOWN:]
+        )
 
 
 def _check_readable(tls: ServerTls | None) -> None:

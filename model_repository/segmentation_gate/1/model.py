@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ CHUNK = 64
 """The segmenter's max_batch_size."""
 SIDE = 256
 THRESHOLD = "gate_threshold"
+_DECIMAL = r"-?\d*\.?\d+(e[-+]?\d+)?"
+"""A number, or one as text, which some clients must send; `float` alone would take 0_1 for 1 as well."""
 COUNTERS = {
     "seen": "Slices that reached the gate",
     "passed": "Slices that passed the gate to the segmenter",
@@ -43,15 +46,13 @@ def request_threshold(parameters: str, default: float) -> float:
         default: where the request names no threshold.
 
     Raises:
-        RefusedRequest: the threshold is not a number from 0 to 1.
+        RefusedRequest: the threshold is not a number from 0 to 1, nor such a number as text.
     """
     value = (json.loads(parameters) if parameters else {}).get(THRESHOLD)
     if value is None:
         return default
-    try:
-        threshold = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        threshold = math.nan
+    number = not isinstance(value, bool) and re.fullmatch(_DECIMAL, str(value))
+    threshold = float(value) if number else math.nan
     if not 0 <= threshold <= 1:
         raise RefusedRequest(f"parameter {THRESHOLD} must be a number from 0 to 1")
     return threshold

@@ -80,11 +80,18 @@ def make_card(provenance: Provenance, split: Split, metrics: Metrics, replaced: 
     environment.filters.update(share=_share, text=_text)
     template = environment.from_string((files(__package__) / TEMPLATE).read_text("utf-8"))
     trained = trained_on(provenance, split)
+    second = provenance.training.get(SECOND, {})
+    of_second = ""
+    if second and second.get("fold") is not None:
+        of_second = (
+            f", the second segmenter by those {len(split.train(second['fold']))} of them outside fold {second['fold']}"
+        )
     return template.render(
         networks=provenance,
         classifier=_recipe(provenance.training.get("tumor_classifier", {})),
         segmenter=_recipe(provenance.training.get("tumor_segmenter", {})),
-        second=_recipe(provenance.training.get(SECOND, {})),
+        second=_recipe(second),
+        of_second=of_second,
         split=split,
         trained=trained,
         sites={name: Counter(map(site_of, part)) for name, part in (("trained", trained), ("test", split.test))},

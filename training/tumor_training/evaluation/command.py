@@ -70,7 +70,8 @@ def evaluate(
     Writes metrics.json, plots/, pictures of the worst patients and all that `tumorctl predict` writes to DIR. Look at
     test patients only when everything has been chosen. Patients that trained the networks are refused.
 
-    Exit status: 0 all done, 2 wrong usage, 3 done but some slices failed, 4 the server cannot be reached or refused.
+    Exit status: 0 all done, 1 the networks cannot be used or results cannot be written, 2 wrong usage, 3 done but some
+    slices failed, 4 the server cannot be reached or refused, 130 interrupted.
     """
     from tumorctl.errors import InvalidOption
 
