@@ -127,7 +127,7 @@ def predict_folders(
     counts = Counts()
     warnings: dict[str, list[str]] = {}
     started = datetime.now(timezone.utc), time.monotonic()
-    status, failure = "complete", ""
+    status, failure = "failed", ""
     with results.predictions() as predictions, results.studies() as studies:
         study: StudyRow | None = None
 
@@ -173,13 +173,15 @@ def predict_folders(
                 study = study_row
                 close_study()
                 study = None
-            if stop is not None and stop.is_set():
-                status = "interrupted"
+            status = "interrupted" if stop is not None and stop.is_set() else "complete"
         except KeyboardInterrupt:
             status = "interrupted"
             raise
         except TumorctlError as error:
-            status, failure = "failed", str(error)
+            failure = str(error)
+            raise
+        except Exception as error:
+            failure = f"something unexpected ({type(error).__name__})"
             raise
         finally:
             close_study()

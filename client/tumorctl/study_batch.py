@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tumorctl.client import TumorClient
-from tumorctl.errors import EngineError, InvalidOption, MissingExtra, ModelError, TumorctlError
+from tumorctl.errors import (
+    EngineError,
+    InvalidOption,
+    MissingExtra,
+    ModelError,
+    TumorctlError,
+    UnreadableStudy,
+)
 from tumorctl.extras import needs_extra
 from tumorctl.io.discovery import UniqueNames
 from tumorctl.io.series import StudyFailure, StudyInput
@@ -18,6 +26,8 @@ from tumorctl.outputs.studies import MASK_FILE, study_folder, write_study
 from tumorctl.studies import StudyInterrupted, predict_input
 from tumorctl.study import StudyPrediction
 from tumorctl.types import SeriesRole
+
+logger = logging.getLogger(__name__)
 
 
 def predict_sources(
@@ -54,7 +64,7 @@ def predict_sources(
     for source in sources:
         if stop is not None and stop.is_set():
             return
-        for study in read_source(source, named):
+        for study in _read(source, named):
             name = names.take(study.study)
             if isinstance(study, StudyFailure):
                 yield _failed(name, study.error)
@@ -69,6 +79,24 @@ def predict_sources(
                 raise
             except TumorctlError as error:
                 yield _failed(name, error)
+            except Exception as error:
+                yield _failed(name, _unexpected(error))
+
+
+def _read(source: Source, named: Mapping[SeriesRole, str]) -> Iterator[StudyInput | StudyFailure]:
+    """The studies of a source; what nobody thought of ends this source and no other."""
+    try:
+        yield from read_source(source, named)
+    except TumorctlError:
+        raise
+    except Exception as error:
+        yield StudyFailure(source.name, _unexpected(error))
+
+
+def _unexpected(error: Exception) -> TumorctlError:
+    # Its own message may hold patient data; so may its traceback, which is for whoever asks for it.
+    logger.debug("traceback", exc_info=True)
+    return UnreadableStudy(f"something unexpected in it ({type(error).__name__}); --verbose shows where")
 
 
 def check(sources: list[Source], named: Mapping[SeriesRole, str]) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib
+import json
 import threading
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,3 +58,46 @@ def test_a_run_stops_within_a_study_and_leaves_nothing_half_done(after: int, who
     assert sorted(path.parent.name for path in (tmp_path / "results").rglob("measurements.json")) == whole
     assert {path.name for path in (tmp_path / "results" / "studies").glob("*")} == set(whole)
     assert not list((tmp_path / "results").rglob("*.partial"))
+
+
+@pytest.mark.parametrize("broken", ["tumorctl.preparation.prepare.prepare", "tumorctl.study_batch.read_source"])
+def test_what_nobody_thought_of_ends_one_study_and_no_other(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        replace(SMALL, patient=name).write(tmp_path / "scans" / name, sequences=(Sequence.flair,))
+    module, _, function = broken.rpartition(".")
+    original = getattr(importlib.import_module(module), function)
+    calls: list[object] = []
+
+    def fails_once(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 1:
+            raise MemoryError("Doe^Jane")
+        return original(*arguments)
+
+    monkeypatch.setattr(broken, fails_once)
+    with TumorClient.from_engine(BrightEngine()) as client:
+        paths = [tmp_path / "scans" / name for name in ("a", "b")]
+        run = predict_folders(client, paths, BatchOptions(output=tmp_path / "results"))
+    assert run["status"] == "complete"
+    assert (run["counts"]["failed"], run["counts"]["slices"]) == (1, 18)
+    with (tmp_path / "results" / "studies.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["study"] for row in rows] == ["a", "b"]
+    assert rows[0]["error"].startswith("something unexpected in it (MemoryError)")
+    assert rows[1]["error"] == ""
+    assert not any(b"Doe" in file.read_bytes() for file in (tmp_path / "results").glob("*.*"))
+
+
+def test_a_run_that_dies_does_not_say_that_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    SMALL.write(tmp_path / "scans", sequences=(Sequence.flair,))
+
+    def dies(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("tumorctl.batch.predict_sources", dies)
+    with TumorClient.from_engine(BrightEngine()) as client, pytest.raises(ZeroDivisionError):
+        predict_folders(client, [tmp_path / "scans"], BatchOptions(output=tmp_path / "results"))
+    run = json.loads((tmp_path / "results" / "run.json").read_text())
+    assert (run["status"], run["error"]) == ("failed", "something unexpected (ZeroDivisionError)")

@@ -12,6 +12,7 @@ import typer
 
 from tumorctl import __version__
 from tumorctl.cli import doctor, predict, serve
+from tumorctl.cli.terminal import settle_streams
 
 _COMMANDS_GROUP = "tumorctl.commands"
 
@@ -61,5 +62,6 @@ def _add_other_halves() -> None:
 
 def main() -> None:
     """Entry point of the console script."""
+    settle_streams()
     _add_other_halves()
     app()

@@ -16,6 +16,7 @@ import typer
 
 from tumorctl.cli.connection import Server, takes_server
 from tumorctl.cli.exits import Status, exits
+from tumorctl.cli.terminal import printable_name
 from tumorctl.types import ClientOptions, Precision
 
 if TYPE_CHECKING:
@@ -82,8 +83,9 @@ def predict(
 
     # Damaged and oversized slices get a row of their own; Pillow's warnings about them would be noise.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    if missing := [path for path in paths if not path.exists() and not path.is_symlink()]:
-        raise InvalidInput(f"{missing[0]} does not exist")
+    for path in paths:
+        _check(path)
+    _check_output(output, paths)
     options = ClientOptions(
         gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
     )
@@ -118,6 +120,33 @@ def predict(
             "no slices or studies found: expected TIFF, PNG, JPEG, NIfTI or DICOM files in the folders named"
         )
     return Status.some_inputs_failed if run["counts"]["failed"] else Status.done
+
+
+def _check(path: Path) -> None:
+    """Refuse a PATH that is not there. A link that leads nowhere becomes a row with its error."""
+    from tumorctl.errors import InvalidInput
+
+    try:
+        path.lstat()
+    except FileNotFoundError as error:
+        raise InvalidInput(f"{path} does not exist") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "no path at all"
+        raise InvalidInput(f"{path} cannot be looked at ({reason})") from error
+
+
+def _check_output(output: Path, paths: list[Path]) -> None:
+    from tumorctl.errors import InvalidInput, OutputError
+
+    try:
+        folder = output.resolve()
+        inside = [path for path in paths if path.resolve() == folder]
+    except (OSError, RuntimeError, ValueError) as error:
+        raise OutputError(f"{output} cannot be written: links lead in a circle, or it is no path") from error
+    if inside:
+        raise InvalidInput(
+            f"{output} is to be read and to hold the results, which are never read: choose another folder"
+        )
 
 
 @contextmanager
@@ -170,7 +199,7 @@ class _Progress:
 
     def advance(self, row: SliceRow) -> None:
         if self._shown:
-            self._bar.update(self._task, advance=1, study=row.study)
+            self._bar.update(self._task, advance=1, study=printable_name(row.study))
 
 
 def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
@@ -193,7 +222,7 @@ def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
         cells = [row.study, str(row.slices), str(row.tumor_slices), probability, area, row.error]
         if warned:
             cells.append(str(len(row.warnings) or ""))
-        table.add_row(*map(escape, cells))
+        table.add_row(*(escape(printable_name(cell)) for cell in cells))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     if counts["studies"] > len(studies):
@@ -205,7 +234,7 @@ def _show(run: dict[str, Any], studies: list[StudyRow], output: Path) -> None:
         f"{rate} slices/s ({run['engine']['engine']}, {run['engine']['target']})",
         highlight=False,
     )
-    console.print(f"Results in {escape(str(output))}. {run['notice']}", highlight=False, soft_wrap=True)
+    console.print(f"Results in {escape(printable_name(str(output)))}. {run['notice']}", highlight=False, soft_wrap=True)
 
 
 def _show_warnings(console: Console, warned: list[StudyRow], studies: int) -> None:
@@ -215,10 +244,10 @@ def _show_warnings(console: Console, warned: list[StudyRow], studies: int) -> No
     if studies:
         console.print(f"Warnings of {studies} {'study' if studies == 1 else 'studies'}:", highlight=False)
     for row in warned:
-        console.print(f"  [yellow]{escape(row.study)}[/yellow]", highlight=False)
+        console.print(f"  [yellow]{escape(printable_name(row.study))}[/yellow]", highlight=False)
         indented = Table.grid("", "", padding=(0, 1))
         for warning in row.warnings:
-            indented.add_row("   -", escape(warning))
+            indented.add_row("   -", escape(printable_name(warning)))
         console.print(indented, highlight=False)
     if studies > len(warned):
         console.print(f"... those of {studies - len(warned)} more are in run.json", highlight=False)

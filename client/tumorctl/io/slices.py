@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from tumorctl.contract import MAX_SLICE_PIXELS, MIN_SLICE_SIDE
 from tumorctl.errors import UnreadableImage, UnsupportedImage
 
 _EIGHT_BIT_MODES = {"L": "L", "RGB": "RGB", "1": "L", "P": "RGB"}
 _FORMATS = ("TIFF", "PNG", "JPEG")
+_SAMPLE_FORMAT, _SIGNED = 339, 2
+_ORIENTATION, _ON_ITS_SIDE = 274, (5, 6, 7, 8)
+"""TIFF 6.0, sections 19 and 8."""
 
 
 def read_slice(path: Path) -> npt.NDArray[np.uint8]:
@@ -23,11 +26,13 @@ def read_slice(path: Path) -> npt.NDArray[np.uint8]:
             suffix. One channel comes back three times, as the data set does with a missing sequence.
 
     Returns:
-        uint8, shape (height, width, 3): T1 before contrast, FLAIR, T1 after contrast.
+        uint8, shape (height, width, 3): T1 before contrast, FLAIR, T1 after contrast; turned as the file says that it
+        is to be shown.
 
     Raises:
         UnreadableImage: the file cannot be opened, is empty, truncated or not an image.
-        UnsupportedImage: 16 bits, another number of channels, several pages, too small or too large.
+        UnsupportedImage: 16 bits, signed samples, a TIFF stored on its side, another number of channels, several pages,
+            too small or too large.
     """
     try:
         if path.stat().st_size == 0:
@@ -35,7 +40,9 @@ def read_slice(path: Path) -> npt.NDArray[np.uint8]:
         with Image.open(path, formats=_FORMATS) as image:
             _check_kind(image)
             mode = _EIGHT_BIT_MODES[image.mode]
-            pixels = np.asarray(image if image.mode == mode else image.convert(mode))
+            # Pillow turns TIFFs by itself.
+            upright = image if image.format == "TIFF" else ImageOps.exif_transpose(image)
+            pixels = np.asarray(upright if upright.mode == mode else upright.convert(mode))
     except (UnreadableImage, UnsupportedImage):
         raise
     except UnidentifiedImageError as error:
@@ -82,9 +89,20 @@ def _check_kind(image: Image.Image) -> None:
     raw_modes = {str(arguments[0] if isinstance(arguments, tuple) else arguments) for *_, arguments in tiles}
     if image.mode.startswith(("I", "F")) or any(";16" in mode or ";32" in mode for mode in raw_modes):
         raise UnsupportedImage("more than 8 bits a sample: scale the slice to 8 bits first, window and level are yours")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        _check_tags(image.tag_v2)
     if image.mode not in _EIGHT_BIT_MODES:
         channels = len(image.getbands())
         raise UnsupportedImage(f"{channels} channels ({image.mode}): a slice has 1 or 3")
+
+
+def _check_tags(tags: TiffImagePlugin.ImageFileDirectory_v2) -> None:
+    """What Pillow reads wrongly: signed bytes as unsigned ones, and what lies on its side with rows for columns."""
+    formats = tags.get(_SAMPLE_FORMAT, ())
+    if _SIGNED in (formats if isinstance(formats, tuple) else (formats,)):
+        raise UnsupportedImage("signed samples: scale the slice to 0 to 255 first")
+    if tags.get(_ORIENTATION, 1) in _ON_ITS_SIDE:
+        raise UnsupportedImage("stored on its side: write the slice upright, without an orientation tag")
 
 
 def _too_large() -> str:

@@ -12,6 +12,8 @@ from types import TracebackType
 from tumorctl.errors import OutputError
 
 _PARTIAL = ".partial"
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SHIELD = "'"
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -29,6 +31,16 @@ def write_whole(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
         raise OutputError(f"{path.name} could not be written ({error.strerror})") from error
+
+
+def shielded(cell: str) -> str:
+    """A name or message as a cell that no spreadsheet takes for a formula: with ``'`` in front where one would."""
+    return _SHIELD + cell if cell.lstrip(_SHIELD).startswith(_FORMULA) else cell
+
+
+def unshielded(cell: str) -> str:
+    """What was shielded."""
+    return cell.removeprefix(_SHIELD) if cell.lstrip(_SHIELD).startswith(_FORMULA) else cell
 
 
 class Table:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from tumorctl.errors import OutputError
-from tumorctl.outputs.files import Table, write_whole
+from tumorctl.outputs.files import Table, shielded, unshielded, write_whole
 from tumorctl.outputs.measured import MEASUREMENT_COLUMNS, UNMEASURED
 from tumorctl.outputs.studies import forget_study
 
@@ -72,15 +72,15 @@ class SliceRow:
     def cells(self) -> tuple[str, ...]:
         """As written; what is unknown is empty, never false."""
         return (
-            self.path,
-            self.study,
+            shielded(self.path),
+            shielded(self.study),
             _text(self.number),
             _text(self.tumor_probability),
             _text(self.tumor),
             _text(self.segmented),
             _text(self.area_px),
             self.mask,
-            self.error,
+            shielded(self.error),
         )
 
 
@@ -135,13 +135,13 @@ class StudyRow:
     def cells(self) -> tuple[str, ...]:
         """As written; what is unknown is empty, never false."""
         return (
-            self.study,
+            shielded(self.study),
             str(self.slices),
             str(self.tumor_slices),
             _text(self.tumor_probability),
             _text(self.tumor),
             _text(self.largest_area_px if self.answered else None),
-            self.error,
+            shielded(self.error),
             *self.measured,
         )
 
@@ -202,45 +202,60 @@ def forget_earlier_run(folder: Path) -> None:
 
     Raises:
         OSError: something cannot be removed.
+        OutputError: a file of the same name is not tumorctl's; nothing was removed.
     """
-    for mask in _masks_of_earlier_run(folder / PREDICTIONS_FILE):
+    _check_run_file(folder / RUN_FILE)
+    masks = _masks_of_earlier_run(folder)
+    studies = _column(folder / STUDIES_FILE, "study", STUDY_COLUMNS[: -len(MEASUREMENT_COLUMNS)])
+    for mask in masks:
         for kind in (MASKS, OVERLAYS):
             path = folder / kind / PurePosixPath(mask).relative_to(MASKS)
             path.unlink(missing_ok=True)
             for parent in path.relative_to(folder).parents:
                 with contextlib.suppress(OSError):
                     (folder / parent).rmdir() if parent.parts else None
-    for study in _studies_of_earlier_run(folder / STUDIES_FILE):
+    for study in studies:
         forget_study(folder, study)
     for name in (PREDICTIONS_FILE, STUDIES_FILE, RUN_FILE):
         (folder / name).unlink(missing_ok=True)
 
 
-def _masks_of_earlier_run(table: Path) -> Iterable[str]:
+def _masks_of_earlier_run(folder: Path) -> list[str]:
+    names = _column(folder / PREDICTIONS_FILE, "mask", PREDICTION_COLUMNS)
+    return [name for name in names if name.startswith(f"{MASKS}/") and ".." not in PurePosixPath(name).parts]
+
+
+def _column(table: Path, name: str, columns: tuple[str, ...]) -> list[str]:
+    """What a table of an earlier run has in a column, where that is not empty; nothing where there is no table.
+
+    Raises:
+        OutputError: a table of this name is there, and is not tumorctl's.
+    """
     try:
         with table.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if tuple(rows.fieldnames or ()) != PREDICTION_COLUMNS:
-                raise OutputError(f"{table} is not a table of tumorctl and would be overwritten: choose another folder")
-            names = [row["mask"] for row in rows if row["mask"]]
+            rows = csv.DictReader(file, strict=True)
+            if tuple(rows.fieldnames or ())[: len(columns)] != columns:
+                raise _not_ours(table)
+            cells = [unshielded(row[name] or "") for row in rows]
     except FileNotFoundError:
         return []
-    except UnicodeDecodeError as error:
-        raise OutputError(
-            f"{table} is not a table of tumorctl and would be overwritten: choose another folder"
-        ) from error
-    return [name for name in names if PurePosixPath(name).parts[0] == MASKS and ".." not in PurePosixPath(name).parts]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise _not_ours(table) from error
+    return [cell for cell in cells if cell and "\0" not in cell]
 
 
-def _studies_of_earlier_run(table: Path) -> Iterable[str]:
+def _check_run_file(path: Path) -> None:
     try:
-        with table.open(encoding="utf-8", newline="") as file:
-            rows = csv.DictReader(file)
-            if tuple(rows.fieldnames or ())[:1] != STUDY_COLUMNS[:1]:
-                return []
-            return [row["study"] for row in rows]
-    except (FileNotFoundError, UnicodeDecodeError):
-        return []
+        if "tumorctl" not in json.loads(path.read_bytes()):
+            raise _not_ours(path)
+    except FileNotFoundError:
+        return
+    except (ValueError, TypeError) as error:
+        raise _not_ours(path) from error
+
+
+def _not_ours(path: Path) -> OutputError:
+    return OutputError(f"{path} is not tumorctl's and would be overwritten: choose another folder")
 
 
 def _text(value: bool | int | float | None) -> str:

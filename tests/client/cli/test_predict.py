@@ -256,6 +256,8 @@ def test_results_inside_the_scans_are_not_taken_for_scans(tmp_path: Path) -> Non
         (["predict", ".", "--output", "out", "--gate-threshold", "2"], "between 0 and 1"),
         (["predict", ".", "--output", "out", "--precision", "int3"], "int3"),
         (["predict", ".", "--output", "out"], "no slices or studies found"),
+        (["predict", ".", "--output", "."], "choose another folder"),
+        (["predict", "a" * 300, "--output", "out"], "cannot be looked at (File name too long)"),
     ],
 )
 def test_wrong_usage_ends_with_2(
@@ -280,6 +282,14 @@ def test_an_output_that_cannot_be_made_ends_with_1(tmp_path: Path) -> None:
     done = tumorctl("predict", SAMPLES, "--output", tmp_path / "file" / "out")
     assert done.returncode == 1
     assert "cannot be written" in done.stderr
+
+
+def test_an_output_whose_links_lead_in_a_circle_ends_with_1(tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "out")
+    done = tumorctl("predict", SAMPLES, "--output", tmp_path / "out")
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_full_disk_costs_masks_and_not_the_run(tmp_path: Path) -> None:

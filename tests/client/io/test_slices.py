@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tumorctl.errors import InvalidInput, UnreadableImage, UnsupportedImage
 from tumorctl.io.slices import read_mask, read_slice
@@ -162,3 +162,39 @@ def test_damage_anywhere_gives_a_typed_error_or_a_slice(
             continue
         assert read.dtype == np.uint8
         assert read.shape[2] == 3
+
+
+def test_signed_samples_are_not_taken_for_unsigned_ones(tmp_path: Path) -> None:
+    tags = TiffImagePlugin.ImageFileDirectory_v2()
+    tags[339] = 2
+    Image.new("L", (40, 40), 200).save(tmp_path / "a.tif", tiffinfo=tags)
+    with pytest.raises(UnsupportedImage, match="signed"):
+        read_slice(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_slice_is_turned_as_the_file_says(tmp_path: Path, suffix: str) -> None:
+    image = Image.new("L", (48, 40))
+    image.paste(255, (0, 0, 24, 40))
+    exif = Image.Exif()
+    exif[274] = 6  # shown turned to the right by a quarter
+    image.save(tmp_path / f"a{suffix}", exif=exif)
+    read = read_slice(tmp_path / f"a{suffix}")
+    assert read.shape == (48, 40, 3)
+    assert read[:20].min() > 200
+    assert read[-20:].max() < 50
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_tiff_is_turned_as_it_says_or_refused(tmp_path: Path, orientation: int, compression: str) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 48), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(pixels).save(tmp_path / "a.tif", exif=exif, compression=compression)
+    shown = {1: pixels, 2: pixels[:, ::-1], 3: pixels[::-1, ::-1], 4: pixels[::-1]}
+    if orientation in shown:
+        assert np.array_equal(read_slice(tmp_path / "a.tif")[..., 0], shown[orientation])
+    else:
+        with pytest.raises(UnsupportedImage, match="on its side"):
+            read_slice(tmp_path / "a.tif")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tumorctl.errors import OutputError
-from tumorctl.outputs.files import Table, write_whole
+from tumorctl.outputs.files import Table, shielded, unshielded, write_whole
 
 
 @contextmanager
@@ -77,3 +77,9 @@ def test_names_that_are_not_unicode_are_escaped(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="No such file"):
         Table(tmp_path / "absent" / "t.csv", ["name"])
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+a", "-b", "@c", "\td", "\re", "'=quoted", "''=twice", "plain", "'", ""])
+def test_no_cell_is_a_formula_and_names_come_back(name: str) -> None:
+    assert not shielded(name).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert unshielded(shielded(name)) == name

@@ -86,3 +86,42 @@ def test_names_of_masks_are_unique(tmp_path: Path) -> None:
         "a/b-2.png",
         "a/b.c.png",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("studies.csv", b"id,age\n1,2\n"),
+        ("predictions.csv", b'path,study,slice,tumor_probability,tumor,segmented,area_px,mask,error\n"a,b\n'),
+        ("run.json", b"[1]"),
+        ("run.json", b"{}"),
+        ("run.json", b"no json"),
+        ("run.json", b"1"),
+    ],
+)
+def test_a_file_of_somebody_else_is_not_overwritten(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(OutputError, match="choose another folder"):
+        ResultFolder(tmp_path)
+    assert (tmp_path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("mask", [".", "a\0b", "masks"])
+def test_an_odd_cell_in_an_earlier_table_does_no_harm(tmp_path: Path, mask: str) -> None:
+    with ResultFolder(tmp_path).predictions() as table:
+        table.add(SliceRow("a.tif", "a", 1, 0.9, True, True, 5, mask).cells())
+        table.finish()
+    ResultFolder(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_study_whose_name_looks_like_a_formula_is_found_again(tmp_path: Path) -> None:
+    with ResultFolder(tmp_path).studies() as table:
+        study = StudyRow("=1+1")
+        table.add(study.cells())
+        table.finish()
+    assert "\n'=1+1," in (tmp_path / "studies.csv").read_text()
+    (tmp_path / "studies" / "=1+1").mkdir(parents=True)
+    (tmp_path / "studies" / "=1+1" / "measurements.json").touch()
+    ResultFolder(tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -15,6 +15,7 @@ from tumor_training.evaluation.surface import hd95, pooled_hd95, surface_distanc
 from tumorctl.errors import InvalidInput
 from tumorctl.io.discovery import mask_path
 from tumorctl.io.slices import read_mask
+from tumorctl.outputs.files import unshielded
 from tumorctl.outputs.results import PREDICTIONS_FILE
 
 Mask = npt.NDArray[np.bool_]
@@ -195,7 +196,8 @@ def distance_names(spacing: Spacing | None) -> tuple[str, ...]:
 
 def _rows(results: Path) -> Iterator[dict[str, str]]:
     with (results / PREDICTIONS_FILE).open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+        for row in csv.DictReader(file):
+            yield row | {name: unshielded(row[name]) for name in ("path", "study")}
 
 
 class _Patient:
