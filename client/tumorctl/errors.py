@@ -10,7 +10,7 @@
     │   ├── MaskMismatch        a mask that is not on its image's voxels
     │   ├── LeakedPatients      patients would judge networks that they trained
     │   ├── MismatchedFigures   figures that are not of the networks or patients they are to describe
-    │   ├── UnreadableStudy     a study with a damaged file, or without anything that can be read
+    │   ├── UnreadableStudy     a study with a damaged file, of two patients, or without anything that can be read
     │   │   └── WrongModality   a study without MR images
     │   ├── UnusableSeries      a series whose slices do not make one volume
     │   ├── MissingFlair        a study in which no series is a FLAIR
@@ -94,7 +94,10 @@ class MismatchedFigures(InvalidInput):
 
 
 class UnreadableStudy(InvalidInput):
-    """A study with a file that is damaged, cut off or cannot be decoded, or without anything that can be read."""
+    """A study with a file that is damaged, cut off or cannot be decoded, without anything that can be read, or mixed.
+
+    Mixed is one whose series are of different patients.
+    """
 
 
 class WrongModality(UnreadableStudy):
@@ -102,7 +105,7 @@ class WrongModality(UnreadableStudy):
 
 
 class UnusableSeries(InvalidInput):
-    """A series whose slices do not make one volume: one is missing or doubled, they lie askew, pixels are absent."""
+    """A series whose slices do not make one volume: one is missing or doubled, they lie askew, all is blank."""
 
 
 class MissingFlair(InvalidInput):

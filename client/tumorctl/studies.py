@@ -15,6 +15,7 @@ import numpy.typing as npt
 from tumorctl.core.components import main_components
 from tumorctl.errors import InvalidInput, InvalidOption, UnreadableStudy
 from tumorctl.extras import needs_extra
+from tumorctl.io.discovery import must_be_there
 from tumorctl.io.series import StudyFailure, StudyInput
 from tumorctl.io.sources import Format, Source, find_sources, format_of, read_source
 from tumorctl.study import StudyPrediction
@@ -143,8 +144,7 @@ def _inputs(source: StudySource, named: Mapping[SeriesRole, str]) -> Iterator[St
         yield from _datasets(source, named)
         return
     path = Path(source)
-    if not path.exists():
-        raise InvalidInput(f"{path} does not exist")
+    must_be_there(path)
     if path.is_file() and format_of(path) is None:
         raise UnreadableStudy(f"{path.name}: neither NIfTI nor DICOM nor a zip file")
     for found in find_sources([path]):

@@ -79,12 +79,13 @@ def predict(
     from tumorctl.client import TumorClient
     from tumorctl.core.components import MAIN_SHARE
     from tumorctl.errors import InvalidInput
+    from tumorctl.io.discovery import must_be_there
     from tumorctl.studies import roles_named
 
     # Damaged and oversized slices get a row of their own; Pillow's warnings about them would be noise.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for path in paths:
-        _check(path)
+        must_be_there(path)
     _check_output(output, paths)
     options = ClientOptions(
         gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
@@ -120,19 +121,6 @@ def predict(
             "no slices or studies found: expected TIFF, PNG, JPEG, NIfTI or DICOM files in the folders named"
         )
     return Status.some_inputs_failed if run["counts"]["failed"] else Status.done
-
-
-def _check(path: Path) -> None:
-    """Refuse a PATH that is not there. A link that leads nowhere becomes a row with its error."""
-    from tumorctl.errors import InvalidInput
-
-    try:
-        path.lstat()
-    except FileNotFoundError as error:
-        raise InvalidInput(f"{path} does not exist") from error
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no path at all"
-        raise InvalidInput(f"{path} cannot be looked at ({reason})") from error
 
 
 def _check_output(output: Path, paths: list[Path]) -> None:

@@ -42,15 +42,6 @@ class ArchiveLimits:
     free_bytes: int = 64 << 20
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a file is a zip file, by its first bytes; an empty or unreadable one is not."""
-    try:
-        with path.open("rb") as file:
-            return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
-    except OSError:
-        return False
-
-
 @contextmanager
 def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[Path]:
     """Unpack a zip file into a private temporary folder, which is removed afterwards.
@@ -63,8 +54,8 @@ def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[Pat
         The folder with the archive's files; it bears the archive's name without the suffix.
 
     Raises:
-        UnusableArchive: damaged, encrypted, of a packing that is not known, or an entry that is a link or would be
-            written outside the folder.
+        UnusableArchive: empty, damaged, encrypted, of a packing that is not known, or an entry that is a link or would
+            be written outside the folder.
         OversizedInput: the limits are exceeded.
     """
     with tempfile.TemporaryDirectory(prefix="tumorctl-", ignore_cleanup_errors=True) as private:
@@ -77,6 +68,8 @@ def unpacked(archive: Path, limits: ArchiveLimits | None = None) -> Iterator[Pat
 
 def _unpack(archive: Path, folder: Path, limits: ArchiveLimits) -> None:
     try:
+        if archive.stat().st_size == 0:
+            raise UnusableArchive(f"{archive.name}: empty file (0 bytes); have it sent again")
         with zipfile.ZipFile(archive) as opened:
             entries = opened.infolist()
             if len(entries) > limits.entries:

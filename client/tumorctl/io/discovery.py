@@ -6,8 +6,10 @@ are labels, not scans. Links to folders are not followed, so a cycle cannot trap
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -99,12 +101,11 @@ def discover(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator[Sli
         One `SliceFile` per slice and one `UnreadableFolder` per folder that could not be listed.
 
     Raises:
-        InvalidInput: a path does not exist.
+        InvalidInput: a path does not exist or cannot be reached.
     """
     roots = list(paths)
     for root in roots:
-        if not os.path.lexists(root):
-            raise InvalidInput(f"{root} does not exist")
+        must_be_there(root)
     names = UniqueNames()
     loose: dict[Path, list[Path]] = {}
     for root in roots:
@@ -114,6 +115,23 @@ def discover(paths: Iterable[Path], *, skip: Path | None = None) -> Iterator[Sli
             loose.setdefault(root.absolute().parent, []).append(root)
     for folder, files in loose.items():
         yield from _study(names.take(folder.name or "study"), {file.name: file for file in files}, prefix="")
+
+
+def must_be_there(root: Path) -> None:
+    """Tell early that a path that the caller named leads nowhere; a link that does is left to who opens it.
+
+    Raises:
+        InvalidInput: it does not exist, is a folder that is closed, or a folder on the way to it is.
+    """
+    try:
+        if stat.S_ISDIR(root.stat().st_mode):
+            os.scandir(root).close()
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        if not os.path.lexists(root):
+            raise InvalidInput(f"{root} does not exist") from None
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise InvalidInput(f"{root} cannot be opened ({error.strerror or type(error).__name__})") from None
 
 
 def walk(root: Path, *, skip: Path | None = None) -> Iterator[Folder]:
@@ -137,8 +155,8 @@ def walk(root: Path, *, skip: Path | None = None) -> Iterator[Folder]:
         except OSError as error:
             yield Folder(place, relative, name, problem=error.strerror or type(error).__name__)
             continue
-        folders = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-        yield Folder(place, relative, name, [entry for entry in entries if not entry.is_dir(follow_symlinks=False)])
+        folders = [entry.name for entry in entries if _is_folder(entry, follow_links=False)]
+        yield Folder(place, relative, name, [each for each in entries if not _is_folder(each, follow_links=False)])
         pending += [relative / each for each in reversed(folders) if not each.startswith(".")]
 
 
@@ -147,10 +165,20 @@ def _slices_under(root: Path, names: UniqueNames, skip: Path | None) -> Iterator
         if folder.problem:
             yield UnreadableFolder(str(folder.relative), folder.problem)
             continue
-        files = {entry.name: Path(entry.path) for entry in folder.files if is_slice(entry.name) and not entry.is_dir()}
+        files = {
+            entry.name: Path(entry.path) for entry in folder.files if is_slice(entry.name) and not _is_folder(entry)
+        }
         if files:
             prefix = f"{folder.relative}/" if folder.relative.parts else ""
             yield from _study(names.take(folder.name), files, prefix=prefix)
+
+
+def _is_folder(entry: os.DirEntry[str], *, follow_links: bool = True) -> bool:
+    """Whether an entry is a folder; one that cannot be looked at, as in a closed folder, counts as a file."""
+    try:
+        return entry.is_dir(follow_symlinks=follow_links)
+    except OSError:
+        return False
 
 
 def _study(study: str, files: dict[str, Path], *, prefix: str) -> Iterator[SliceFile]:

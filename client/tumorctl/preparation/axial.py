@@ -13,6 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from tumorctl.core.geometry import Grid
+from tumorctl.errors import OversizedInput
+
+MAX_VOXELS = 1 << 26
+"""Of all axial slices together: as of a NIfTI volume."""
 
 _AXIAL_RAS = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 """RAS directions in which slices, rows and columns are counted: to the head, to the back, to the patient's left."""
@@ -32,6 +36,9 @@ def axial_grid(grid: Grid) -> Grid:
 
     Args:
         grid: of the volume.
+
+    Raises:
+        OversizedInput: it would have more than `MAX_VOXELS`, as with fine pixels and slices very far apart.
     """
     axes, signs = _nearest_axes(grid)
     own = _turned(grid, axes, signs)
@@ -49,7 +56,13 @@ def axial_grid(grid: Grid) -> Grid:
     # All of the volume, edge to edge: the outer faces of its voxels, seen along the new axes.
     faces = np.array(np.meshgrid(*((-0.5, size - 0.5) for size in grid.shape))).reshape(3, -1).T
     along = (grid.to_world_ras(faces) - grid.center_ras) @ np.linalg.inv(directions).T
-    shape = np.maximum(np.ceil((np.ptp(along, axis=0)) / spacing - _EDGE), 1).astype(int)
+    sizes = np.maximum(np.ceil((np.ptp(along, axis=0)) / spacing - _EDGE), 1)
+    if np.prod(sizes) > MAX_VOXELS:
+        raise OversizedInput(
+            f"axial slices of it would have {' x '.join(f'{size:.0f}' for size in sizes)} voxels, at most "
+            f"{MAX_VOXELS:,} are made: its voxels measure {' x '.join(f'{mm:.6g}' for mm in grid.spacing_mm)} mm"
+        )
+    shape = sizes.astype(int)
     affine = np.eye(4)
     affine[:3, :3] = directions * spacing
     affine[:3, 3] = grid.center_ras - affine[:3, :3] @ ((shape - 1) / 2)

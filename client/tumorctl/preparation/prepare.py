@@ -111,6 +111,7 @@ def prepare(study: StudyInput) -> Prepared:
 
     Raises:
         UnusableSeries: the FLAIR is too small to make slices of.
+        OversizedInput: its axial slices would have too many voxels.
     """
     flair, flair_choice = study.chosen[SeriesRole.flair]
     axial = axial_grid(flair.volume.grid)

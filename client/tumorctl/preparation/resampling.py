@@ -31,13 +31,14 @@ def place(image: Any, grid: Grid) -> None:
     image.SetOrigin(points_lps_of_ras(grid.to_world_ras((0, 0, 0))).tolist())
 
 
-def onto(volume: Volume, grid: Grid, transform: Any = None) -> npt.NDArray[np.float32]:
-    """A volume's values at the voxels of another grid, linearly interpolated; 0 outside the volume.
+def onto(volume: Volume, grid: Grid, transform: Any = None, *, outside: float | None = None) -> npt.NDArray[np.float32]:
+    """A volume's values at the voxels of another grid, linearly interpolated.
 
     Args:
         volume: what is asked.
         grid: where.
         transform: SimpleITK transform from the grid's LPS mm to the volume's; None where they agree.
+        outside: value outside the volume; by default its smallest, since 0 is bright where air is negative.
 
     Returns:
         float32, shape of `grid`.
@@ -47,13 +48,14 @@ def onto(volume: Volume, grid: Grid, transform: Any = None) -> npt.NDArray[np.fl
     reference = sitk.Image([grid.shape[axis] for axis in _XYZ], sitk.sitkUInt8)
     place(reference, grid)
     transform = sitk.Transform(3, sitk.sitkIdentity) if transform is None else transform
+    outside = float(volume.voxels.min()) if outside is None else outside
     return np.asarray(
-        sitk.GetArrayFromImage(sitk.Resample(as_image(volume), reference, transform, sitk.sitkLinear, 0.0))
+        sitk.GetArrayFromImage(sitk.Resample(as_image(volume), reference, transform, sitk.sitkLinear, outside))
     )
 
 
 def mask_onto(mask: npt.NDArray[np.bool_], source: Grid, target: Grid) -> npt.NDArray[np.bool_]:
-    """A mask at the voxels of another grid: True where at least half of it is.
+    """A mask at the voxels of another grid: True where at least half of it is; False outside its own.
 
     Args:
         mask: bool, shape of `source`.
@@ -65,4 +67,4 @@ def mask_onto(mask: npt.NDArray[np.bool_], source: Grid, target: Grid) -> npt.ND
     """
     if (same := same_voxels(mask, source, target)) is not None:
         return np.ascontiguousarray(same)
-    return np.asarray(onto(Volume(mask.astype(np.float32), source), target) >= 0.5)
+    return np.asarray(onto(Volume(mask.astype(np.float32), source), target, outside=0.0) >= 0.5)

@@ -257,7 +257,7 @@ def test_results_inside_the_scans_are_not_taken_for_scans(tmp_path: Path) -> Non
         (["predict", ".", "--output", "out", "--precision", "int3"], "int3"),
         (["predict", ".", "--output", "out"], "no slices or studies found"),
         (["predict", ".", "--output", "."], "choose another folder"),
-        (["predict", "a" * 300, "--output", "out"], "cannot be looked at (File name too long)"),
+        (["predict", "a" * 300, "--output", "out"], "cannot be opened (File name too long)"),
     ],
 )
 def test_wrong_usage_ends_with_2(

@@ -88,6 +88,9 @@ def locked_folder() -> Iterator[Path]:
         root.chmod(0o755)
         touch(root, "open/1.png", "shut/1.png")
         (root / "shut").chmod(0)
+        touch(root, "bare/1.png")
+        (root / "bare").chmod(0o444)
+        (root / "open" / "2.png").symlink_to(root / "shut" / "1.png")
         was_root = os.geteuid() == 0
         if was_root:
             os.seteuid(65534)
@@ -96,13 +99,20 @@ def locked_folder() -> Iterator[Path]:
         finally:
             if was_root:
                 os.seteuid(0)
-            (root / "shut").chmod(0o755)
+            for closed in ("shut", "bare"):
+                (root / closed).chmod(0o755)
 
 
 def test_a_folder_that_cannot_be_listed_is_reported_and_the_rest_found(locked_folder: Path) -> None:
     found = list(discover([locked_folder]))
-    assert [i.name for i in found if isinstance(i, SliceFile)] == ["open/1.png"]
+    assert [i.name for i in found if isinstance(i, SliceFile)] == ["bare/1.png", "open/1.png", "open/2.png"]
     assert [i for i in found if isinstance(i, UnreadableFolder)] == [UnreadableFolder("shut", "Permission denied")]
+
+
+@pytest.mark.parametrize("way", ["shut", "shut/1.png", "shut/deeper/1.png", "open/2.png", "x" * 300])
+def test_a_path_that_cannot_be_reached_is_an_error(locked_folder: Path, way: str) -> None:
+    with pytest.raises(InvalidInput, match="cannot be opened"):
+        slices(locked_folder / way)
 
 
 def test_mask_of_a_slice() -> None:

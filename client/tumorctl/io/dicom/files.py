@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from pydicom import Dataset, dcmread
-from pydicom.filereader import read_file_meta_info
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.uid import DeflatedExplicitVRLittleEndian, MediaStorageDirectoryStorage
 
 from tumorctl.errors import InvalidInput, OversizedInput, UnreadableStudy
+from tumorctl.io.dicom.privacy import NAMING, plain, secrets_in
 from tumorctl.io.dicom.quiet import privately
 from tumorctl.io.dicom.sniffing import looks_like_dicom
 from tumorctl.io.discovery import natural_key
@@ -26,29 +25,7 @@ MAX_OBJECT_BYTES: Final = 2 << 30
 """Of one DICOM file, and of its content where the file is deflated."""
 
 _PIXEL_TAGS: Final = frozenset({0x7FE00010, 0x7FE00008, 0x7FE00009})
-_NAMING: Final = (
-    "PatientName",
-    "PatientID",
-    "OtherPatientNames",
-    "PatientBirthDate",
-    "PatientBirthName",
-    "AccessionNumber",
-    "StudyID",
-    "StudyDate",
-    "SeriesDate",
-    "AcquisitionDate",
-    "ContentDate",
-    "ReferringPhysicianName",
-    "InstitutionName",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "SOPInstanceUID",
-)
-"""What must not stand in a name that is shown."""
-_NAMES: Final = frozenset({"PatientName", "OtherPatientNames", "PatientBirthName", "ReferringPhysicianName"})
-"""Of people: each part of them is private."""
-_FIRST_LOOK: Final = (*_NAMING, "SOPClassUID", "Modality")
-_SHORTEST_SECRET: Final = 3
+_FIRST_LOOK: Final = (*NAMING, "SOPInstanceUID", "SOPClassUID", "Modality")
 
 
 @dataclass(frozen=True)
@@ -61,7 +38,10 @@ class Source:
         series: SeriesInstanceUID.
         sop_class: SOPClassUID.
         modality: upper case.
-        secrets: what its name must not contain to be shown, lower case.
+        patient_id: the patient's number, to tell patients apart, never shown; empty where there is none.
+        patient_name: likewise the patient's name.
+        secrets: what its name must not contain to be shown, plain.
+        instance: SOPInstanceUID, plain, which its name must not contain either.
         root: the path that the caller named; None for a dataset.
     """
 
@@ -70,7 +50,10 @@ class Source:
     series: str
     sop_class: str
     modality: str
+    patient_id: str = field(repr=False)
+    patient_name: str = field(repr=False)
     secrets: frozenset[str] = field(repr=False)
+    instance: str = field(repr=False)
     root: Path | None = None
     dataset: Dataset | None = field(default=None, repr=False)
 
@@ -116,7 +99,8 @@ class Damaged:
 def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
     """Look at the header of each dataset, file and file of a folder, to any depth; what is not DICOM is passed over.
 
-    Links to folders are not followed. A file that is reached twice is read once.
+    Links to folders are not followed, nor are hidden files and folders looked at. A file that is reached twice is read
+    once.
 
     Raises:
         InvalidInput: a path does not exist.
@@ -149,36 +133,21 @@ def sources_of(given: Iterable[Path | Dataset]) -> Iterator[Source | Damaged]:
             yield Damaged(Path(refusal.filename or each).relative_to(each).as_posix(), _closed())
 
 
-def secrets_in(header: Dataset) -> frozenset[str]:
-    """What a shown name must not contain: parts of names, numbers, dates and UIDs; lower case, letters and digits."""
-    found: set[str] = set()
-    for keyword in _NAMING:
-        value = str(header.get(keyword) or "")
-        words = {value, *value.replace("^", " ").replace("=", " ").split()} if keyword in _NAMES else {value}
-        found |= {_plain(word) for word in words}
-    # Most files of a study share them, and there may be very many files.
-    return frozenset(sys.intern(word) for word in found if len(word) >= _SHORTEST_SECRET)
-
-
-def may_show(name: str, secrets: Iterable[str]) -> bool:
-    """Whether a file's or folder's name holds nothing of the patient's."""
-    plain = _plain(name)
-    return name.isprintable() and not any(secret in plain for secret in secrets)
-
-
-def _plain(text: str) -> str:
-    return "".join(letter for letter in text.casefold() if letter.isalnum())
-
-
 def _files(root: Path, closed: list[OSError]) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
     for folder, folders, files in os.walk(root, onerror=closed.append):
-        folders.sort(key=natural_key)
-        for name in sorted(files, key=natural_key):
+        folders[:] = sorted((each for each in folders if not each.startswith(".")), key=natural_key)
+        for name in sorted((each for each in files if not each.startswith(".")), key=natural_key):
             path = Path(folder, name)
-            if path.exists():
+            try:
+                there = path.exists()
+            except OSError as error:
+                # A link into a closed folder, or a folder that may be listed and not entered.
+                closed.append(error)
+                continue
+            if there:
                 yield path
 
 
@@ -196,7 +165,10 @@ def _source(name: str, root: Path | None, header: Dataset) -> Source:
         series=str(header.get("SeriesInstanceUID") or ""),
         sop_class=str(header.get("SOPClassUID") or ""),
         modality=str(header.get("Modality") or "").upper(),
+        patient_id=str(header.get("PatientID") or "").strip().casefold(),
+        patient_name=plain(str(header.get("PatientName") or "").partition("=")[0]),
         secrets=secrets_in(header),
+        instance=plain(str(header.get("SOPInstanceUID") or "")),
         root=root,
         dataset=header if root is None else None,
     )
@@ -207,22 +179,20 @@ def _read(path: Path | None, *, pixels: bool, only: tuple[str, ...] | None = Non
     if path.stat().st_size > MAX_OBJECT_BYTES:
         raise OversizedInput(f"larger than {MAX_OBJECT_BYTES:,} bytes, which no MR object is")
     with path.open("rb") as file:
-        start = file.read(132)
-    bare = start[128:] != b"DICM"
-    if not bare and read_file_meta_info(path).get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        _check_deflated(path)
+        bare = read_preamble(file, force=True) is None
+        # The very function that the library itself finds the end of the meta information by.
+        meta = _read_file_meta_info(file)
+        if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+            _check_deflated(file)
     header = dcmread(path, stop_before_pixels=not pixels, force=bare, specific_tags=list(only) if only else None)
-    if "SOPClassUID" not in header and not bare and header.file_meta.get("MediaStorageSOPClassUID"):
+    if "SOPClassUID" not in header and header.file_meta.get("MediaStorageSOPClassUID"):
         raise UnreadableStudy("damaged or cut off in its header")
     return header
 
 
-def _check_deflated(path: Path) -> None:
-    """See that a deflated file stays small when inflated, which the library does in one go."""
-    content = BytesIO(path.read_bytes())
+def _check_deflated(content: BinaryIO) -> None:
+    """See that a deflated file, read to its deflated part, stays small when inflated: the library does it in one go."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    meta = read_file_meta_info(path)
-    content.seek(132 + 12 + int(meta.FileMetaInformationGroupLength))
     size = 0
     while (packed := content.read(1 << 16)) and not inflater.eof:
         while packed:

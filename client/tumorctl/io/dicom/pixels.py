@@ -34,7 +34,8 @@ def voxels_of(stack: Stack, file_name: Callable[[Slice], str]) -> npt.NDArray[np
 
     Raises:
         UnreadableStudy: an object is cut off or damaged, or packed in a way that cannot be decoded.
-        UnusableSeries: an object without pixels, or with pixels that are not one grey value each.
+        UnusableSeries: an object without pixels, with pixels that are not one grey value each, bright for much signal,
+            or that are all the same.
     """
     first = stack.slices[0]
     voxels = np.empty((len(stack.slices), first.rows, first.columns), np.float32)
@@ -44,7 +45,20 @@ def voxels_of(stack: Stack, file_name: Callable[[Slice], str]) -> npt.NDArray[np
             voxels[place] = _decoded(each.source.whole, [each], file_name)[0]
     else:
         voxels[:] = _decoded(first.source.whole, list(stack.slices), file_name)
+    _fill_padding(voxels)
+    if not np.isfinite(voxels).all():
+        raise UnusableSeries("has voxels that are not finite numbers, by its header's rescaling")
+    if voxels.min() == voxels.max():
+        raise UnusableSeries("blank, all voxels have one value")
     return voxels
+
+
+def _fill_padding(voxels: npt.NDArray[np.float32]) -> None:
+    """Make what is marked as padding (NaN) background: as dark as the darkest that was measured."""
+    padded = np.isnan(voxels)
+    if padded.all():
+        raise UnusableSeries("blank, all its pixels are padding")
+    voxels[padded] = voxels[~padded].min()
 
 
 def _decoded(
@@ -61,13 +75,16 @@ def _decoded(
             raise NotImplementedError
         if syntax.is_encapsulated:
             _check_codestreams(dataset, where, run_length=syntax == RLELossless)
+        elif len(dataset.PixelData) > _native_bytes(dataset) + 1:
+            # One more pads the value to an even length.
+            raise UnreadableStudy(f"{where} has more pixels than its header declares; have the series sent again")
         frames = [each.frame or 0 for each in slices]
         order = sorted(set(frames))
         arrays = {
             frame: array
             for frame, (array, _) in zip(order, decoder.iter_array(dataset, indices=order, raw=True), strict=True)
         }
-        return [_rescaled(arrays[frame], each) for frame, each in zip(frames, slices, strict=True)]
+        return [_rescaled(arrays[frame], each, where) for frame, each in zip(frames, slices, strict=True)]
 
     def failure(kind: str) -> UnreadableStudy:
         if kind == "NotImplementedError":
@@ -84,6 +101,9 @@ def _check_kind(dataset: Dataset, where: str) -> None:
         raise UnusableSeries(f"{where} has no pixels; have the series sent with its images")
     if int(dataset.get("SamplesPerPixel") or 1) != 1 or dataset.get("PhotometricInterpretation") != "MONOCHROME2":
         raise UnusableSeries(f"{where} does not hold grey values, bright for much signal (MONOCHROME2)")
+    stored = int(dataset.get("BitsStored") or 0)
+    if stored and int(dataset.get("HighBit", stored - 1)) != stored - 1:
+        raise UnusableSeries(f"{where} holds its values in bits that are not read here (HighBit is not BitsStored - 1)")
 
 
 def _syntax(dataset: Dataset, where: str) -> UID:
@@ -114,16 +134,39 @@ def _check_codestreams(dataset: Dataset, where: str, *, run_length: bool) -> Non
             raise UnreadableStudy(f"the compressed pixels of {where} are not of the size that its header declares")
 
 
-def _rescaled(array: npt.NDArray[np.generic], each: Slice) -> npt.NDArray[np.float32]:
+def _rescaled(array: npt.NDArray[np.generic], each: Slice, where: str) -> npt.NDArray[np.float32]:
+    """Values in the units of the header's rescaling; NaN where they are padding."""
     slope, intercept = number(each.find("RescaleSlope", _SCALE)), number(each.find("RescaleIntercept", _SCALE))
-    scaled = array.astype(np.float32) * (1.0 if slope is None else slope) + (0.0 if intercept is None else intercept)
-    padding = number(each.header.get("PixelPaddingValue"))
-    if padding is not None and padding < 0:
-        # Around the head, far below any signal: it would take most of the range.
-        padded = np.asarray(array == padding)
-        if padded.any() and not padded.all():
-            scaled[padded] = scaled[~padded].min()
-    return np.asarray(scaled, np.float32)
+    if slope is not None and slope <= 0:
+        raise UnusableSeries(
+            f"{where} has a RescaleSlope that is not positive, so that its values are not bright for much signal"
+        )
+    with np.errstate(over="ignore"):
+        scaled = array.astype(np.float32) * (1.0 if slope is None else slope) + (
+            0.0 if intercept is None else intercept
+        )
+        scaled = np.asarray(scaled, np.float32)
+    scaled[_padding(array, each.header)] = np.nan
+    return scaled
+
+
+def _padding(array: npt.NDArray[np.generic], header: Dataset) -> npt.NDArray[np.bool_]:
+    """Which stored values are padding by the header's word: around the head, not measured."""
+    first = number(header.get("PixelPaddingValue"))
+    if first is None:
+        return np.zeros(array.shape, np.bool_)
+    last = number(header.get("PixelPaddingRangeLimit"))
+    least, most = sorted(_as_stored(each, header, array) for each in (first, first if last is None else last))
+    stored = np.asarray(array, np.int64)
+    return np.asarray((stored >= least) & (stored <= most))
+
+
+def _as_stored(value: float, header: Dataset, array: npt.NDArray[np.generic]) -> float:
+    """A value of the header as pixels hold it: some write a negative one as its unsigned counterpart."""
+    full = 1 << int(header.BitsAllocated)
+    if array.dtype.kind == "i" and value >= full / 2:
+        return value - full
+    return value + full if array.dtype.kind == "u" and value < 0 else value
 
 
 def _silence_gdcm() -> None:

@@ -6,13 +6,15 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pydicom.config import disable_value_validation
 
 from tumorctl.errors import TumorctlError
 
 Result = TypeVar("Result")
+
+_LOGGERS: Final = ("pydicom", "highdicom")
 
 
 def privately(do: Callable[[], Result], failure: Callable[[str], TumorctlError]) -> Result:
@@ -26,7 +28,7 @@ def privately(do: Callable[[], Result], failure: Callable[[str], TumorctlError])
     Raises:
         TumorctlError: what `failure` made, or what `do` itself raised of ours.
     """
-    with _quiet():
+    with quietly(), disable_value_validation():
         try:
             return do()
         except TumorctlError:
@@ -38,13 +40,15 @@ def privately(do: Callable[[], Result], failure: Callable[[str], TumorctlError])
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+def quietly() -> Iterator[None]:
+    """Let the libraries neither log nor warn: what they say repeats values, names and UIDs among them."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     try:
-        with warnings.catch_warnings(), disable_value_validation():
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

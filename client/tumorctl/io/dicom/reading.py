@@ -13,14 +13,16 @@ from pydicom.uid import EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageSt
 
 from tumorctl.core.geometry import Volume
 from tumorctl.errors import InvalidInput, TumorctlError, UnreadableStudy, WrongModality
-from tumorctl.io.dicom.files import Damaged, Source, may_show, sources_of
+from tumorctl.io.dicom.files import Damaged, Source, sources_of
+from tumorctl.io.dicom.parting import stacks_of
 from tumorctl.io.dicom.pixels import voxels_of
+from tumorctl.io.dicom.privacy import may_show
 from tumorctl.io.dicom.quiet import privately
 from tumorctl.io.dicom.slices import Slice, number, slices_of
-from tumorctl.io.dicom.stacks import Stack, stacks_of
+from tumorctl.io.dicom.stacks import Stack
 from tumorctl.io.dicom.traits import traits_of
 from tumorctl.io.selection import Candidate, Ranked, missing_flair, ranked
-from tumorctl.io.series import Series, SeriesChoice, SeriesRole, StudyFailure, StudyInput
+from tumorctl.io.series import Series, SeriesChoice, SeriesRole, SeriesTraits, StudyFailure, StudyInput
 
 _MR: Final = frozenset({MRImageStorage, EnhancedMRImageStorage, LegacyConvertedEnhancedMRImageStorage})
 _NO_SCANS: Final = frozenset({"SEG", "SR", "DOC", "KO", "PR", "OT", "RTSTRUCT", "REG", "RWV", "FID", "AU", ""})
@@ -55,7 +57,7 @@ def read_dicom(
     for study in studies:
         yield _outcome(study, named)
     told = {id(each) for study in studies for each in study.damaged}
-    secrets = frozenset[str]().union(*(source.secrets for source in sources))
+    secrets = _secrets(sources)
     for place, each in enumerate([each for each in damaged if id(each) not in told], len(studies) + 1):
         name = each.name if may_show(each.name, secrets) else f"study {place}"
         yield StudyFailure(name, each.error)
@@ -80,16 +82,15 @@ def _found(given: Sequence[Path | Dataset]) -> tuple[list[Source], list[Damaged]
 
 
 def _grouped(sources: Iterable[Source], damaged: Iterable[Damaged], inside: str) -> list[_Study]:
-    groups: dict[str, list[Source]] = {}
+    groups: dict[object, list[Source]] = {}
     for source in sources:
-        folder = PurePosixPath(source.name).parent
-        groups.setdefault(source.study or f"in {folder}", []).append(source)
+        groups.setdefault(source.study or (source.path and source.path.parent), []).append(source)
     groups = {uid: group for uid, group in groups.items() if any(_is_scan(each) for each in group)}
     folders = [_folder(group) for group in groups.values()]
     studies = []
     taken: set[str] = set()
     for place, (group, folder) in enumerate(zip(groups.values(), folders, strict=True), 1):
-        secrets = frozenset[str]().union(*(source.secrets for source in group))
+        secrets = _secrets(group)
         root = group[0].root
         name = str(folder) if folder.parts else root.resolve().name if root is not None and root.is_dir() else ""
         name = "/".join((inside, *folder.parts)) if inside else name
@@ -100,6 +101,11 @@ def _grouped(sources: Iterable[Source], damaged: Iterable[Damaged], inside: str)
         parents = {parent for _, parent in beside}
         studies.append(_Study(name, group, [each for each in damaged if PurePosixPath(each.name).parent in parents]))
     return studies
+
+
+def _secrets(sources: Sequence[Source]) -> frozenset[str]:
+    instances = {source.instance for source in sources} - {""}
+    return frozenset(instances).union(*{source.secrets for source in sources})
 
 
 def _folder(group: Sequence[Source]) -> PurePosixPath:
@@ -129,18 +135,20 @@ def _read(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput:
         others = Counter(source.modality or "other" for source in study.sources if _is_scan(source))
         found = ", ".join(f"{count} of modality {name}" for name, count in others.items() if name.isalnum())
         raise WrongModality(f"no MR images in it (found: {found or 'others'}); tumours are looked for in MR alone")
+    _check_one_patient(scans)
     namer = _Namer(study)
     warnings = [*namer.damage()]
-    stacks, broken = _stacks(scans, namer)
+    told, broken = _stacks(scans, namer)
+    stacks = [each.stack for each in told]
     warnings += [str(error) for error in broken]
     candidates = [
         Candidate(
-            name=f"series {place} of {len(stacks)}",
-            traits=privately(lambda stack=stack: traits_of(stack), _odd_header),  # type: ignore[misc]
-            number=_series_number(stack),
-            files=tuple(dict.fromkeys(each.source.name for each in stack.slices if each.source.name)),
+            name=f"series {place} of {len(told)}",
+            traits=each.traits,
+            number=each.number,
+            files=tuple(dict.fromkeys(part.source.name for part in each.stack.slices if part.source.name)),
         )
-        for place, stack in enumerate(stacks, 1)
+        for place, each in enumerate(told, 1)
     ]
     roles = ranked(candidates, named)
     if SeriesRole.flair not in roles:
@@ -153,6 +161,21 @@ def _read(study: _Study, named: Mapping[SeriesRole, str] | None) -> StudyInput:
         if picked.series is not None:
             chosen[role] = picked.series
     return StudyInput(study.name, chosen, tuple(warnings))
+
+
+def _check_one_patient(scans: Sequence[Source]) -> None:
+    """See that a study is of one patient: by number, and by name where one has no number.
+
+    Raises:
+        UnreadableStudy: it is of several.
+    """
+    numbers = {source.patient_id for source in scans}
+    names = {source.patient_name for source in scans} - {""}
+    if len(numbers - {""}) > 1 or ("" in numbers and len(names) > 1):
+        raise UnreadableStudy(
+            "its series are of different patients by their headers (number or name of the patient): nothing is made of "
+            "them; send each patient's study by itself"
+        )
 
 
 @dataclass(frozen=True)
@@ -188,24 +211,36 @@ def _pick(
 
 def _series(candidate: Candidate, stack: Stack, namer: _Namer) -> Series:
     try:
-        grid = stack.grid(namer.file)
-        voxels = voxels_of(stack, namer.file)
+        return privately(lambda: _decoded(candidate, stack, namer), _odd_header)
     except InvalidInput as error:
         failure = type(error)(f"{candidate.name}: {error}")
-    else:
-        headers = [each.header for each in stack.slices]
-        multi_frame = stack.slices[0].frame is not None
-        return Series(
-            name=candidate.name,
-            volume=Volume(voxels, grid),
-            description=candidate.traits,
-            instances=tuple(_settled(header) for header in (headers[:1] if multi_frame else headers)),
-            frames=tuple(each.frame for each in stack.slices if each.frame is not None),
-        )
     raise failure
 
 
-def _stacks(scans: Sequence[Source], namer: _Namer) -> tuple[list[Stack], list[InvalidInput]]:
+def _decoded(candidate: Candidate, stack: Stack, namer: _Namer) -> Series:
+    grid = stack.grid(namer.file)
+    voxels = voxels_of(stack, namer.file)
+    headers = [each.header for each in stack.slices]
+    multi_frame = stack.slices[0].frame is not None
+    return Series(
+        name=candidate.name,
+        volume=Volume(voxels, grid),
+        description=candidate.traits,
+        instances=tuple(_settled(header) for header in (headers[:1] if multi_frame else headers)),
+        frames=tuple(each.frame for each in stack.slices if each.frame is not None),
+    )
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A stack with what its header tells of it."""
+
+    stack: Stack
+    traits: SeriesTraits
+    number: int | None
+
+
+def _stacks(scans: Sequence[Source], namer: _Namer) -> tuple[list[_Told], list[InvalidInput]]:
     """All stacks of a study in the order of their series' numbers, and what cannot be parted into stacks."""
     series: dict[str, list[Slice]] = {}
     broken: list[InvalidInput] = []
@@ -216,18 +251,23 @@ def _stacks(scans: Sequence[Source], namer: _Namer) -> tuple[list[Stack], list[I
             broken.append(type(error)(f"{namer.source(source)}: {error}"))
             continue
         series.setdefault(source.series, []).extend(slices)
-    stacks = [
-        stack
-        for slices in series.values()
-        for stack in privately(lambda slices=slices: stacks_of(slices), _odd_header)  # type: ignore[misc]
-    ]
+    stacks: list[_Told] = []
+    for slices in series.values():
+        try:
+            stacks += privately(lambda slices=slices: _told(slices), _odd_header)  # type: ignore[misc]
+        except InvalidInput as error:  # noqa: PERF203 - the other series may do
+            broken.append(type(error)(f"the series of {namer.source(slices[0].source)}: {error}; it was not used"))
     unknown = float("inf")
-    stacks.sort(key=lambda stack: unknown if (given := _series_number(stack)) is None else given)
+    stacks.sort(key=lambda each: unknown if each.number is None else each.number)
     return stacks, broken
 
 
+def _told(slices: Sequence[Slice]) -> list[_Told]:
+    return [_Told(stack, traits_of(stack), _series_number(stack)) for stack in stacks_of(slices)]
+
+
 def _series_number(stack: Stack) -> int | None:
-    given = privately(lambda: number(stack.slices[0].find("SeriesNumber")), _odd_header)
+    given = number(stack.slices[0].find("SeriesNumber"))
     return None if given is None else int(given)
 
 
@@ -236,7 +276,7 @@ class _Namer:
 
     def __init__(self, study: _Study) -> None:
         self._study = study
-        self._secrets = frozenset[str]().union(*(source.secrets for source in study.sources))
+        self._secrets = _secrets(study.sources)
         self._places = {id(source): place for place, source in enumerate(study.sources, 1)}
 
     def source(self, source: Source) -> str:

@@ -13,7 +13,7 @@ from tumorctl import __version__
 from tumorctl.contract import SHORT_NOTICE
 from tumorctl.errors import OutputError
 from tumorctl.outputs.dicom import codes
-from tumorctl.outputs.dicom.source import algorithm_parameters, making, result_uid, source_of
+from tumorctl.outputs.dicom.source import Source, algorithm_parameters, making, result_uid, source_of
 
 if TYPE_CHECKING:
     from tumorctl.study import StudyPrediction
@@ -37,10 +37,6 @@ def segmentation(prediction: StudyPrediction) -> highdicom.seg.Segmentation:
     if not prediction.has_tumor:
         raise OutputError("nothing was outlined in this study: a segmentation without a segment is not allowed")
     pixels = prediction.mask.astype(np.uint8)
-    if source.frames:
-        frames = np.zeros((int(source.original.NumberOfFrames), *pixels.shape[1:]), np.uint8)
-        frames[np.asarray(source.frames) - 1] = pixels
-        pixels = frames
     number, description = codes.SEG_SERIES
     with making("DICOM SEG"):
         segment = SegmentDescription(
@@ -80,4 +76,13 @@ def segmentation(prediction: StudyPrediction) -> highdicom.seg.Segmentation:
             series_description=description,
             omit_empty_frames=True,
         )
+        _refer_to_frames(made, source)
         return source.complete(made)
+
+
+def _refer_to_frames(made: highdicom.seg.Segmentation, source: Source) -> None:
+    """Name a multi-frame instance's frames by their numbers there: the library saw none but the mask's."""
+    for group in made.PerFrameFunctionalGroupsSequence if source.frames else ():
+        for derivation in group.DerivationImageSequence:
+            for image in derivation.SourceImageSequence:
+                image.ReferencedFrameNumber = source.frames[int(image.ReferencedFrameNumber) - 1]

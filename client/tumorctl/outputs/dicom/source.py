@@ -19,6 +19,7 @@ from pydicom.uid import generate_uid
 from tumorctl import __version__
 from tumorctl.core.geometry import SAME_DIRECTION, Grid, place_tolerance_mm, points_lps_of_ras
 from tumorctl.errors import MaskMismatch, MissingDicomTag, NoDicomSource, OutputError
+from tumorctl.io.dicom.quiet import quietly
 
 if TYPE_CHECKING:
     from tumorctl.study import StudyPrediction
@@ -53,8 +54,9 @@ class Source:
     """The FLAIR's series, ready to be referred to.
 
     Attributes:
-        headers: one per instance, in the order of the mask's slices, without pixels; identifying attributes are blank,
-            so that an odd value in one of them cannot keep an object from being made.
+        headers: one per instance, in the order of the mask's slices, without pixels; a multi-frame one has the frames
+            of the mask's slices alone, in their order. Identifying attributes are blank, so that an odd value in one of
+            them cannot keep an object from being made.
         original: the first instance as it was read.
         frames: for each of the mask's slices its frame number, from 1, in a multi-frame instance; empty otherwise.
     """
@@ -91,6 +93,10 @@ def source_of(prediction: StudyPrediction) -> Source:
     for keyword in _SAME_FOR_ALL:
         if len({str(instance.get(keyword)) for instance in instances}) > 1:
             raise MaskMismatch(f"the FLAIR's instances differ in {keyword}: they are not one series")
+    if len({str(instance.SOPInstanceUID) for instance in instances}) < len(instances):
+        raise MissingDicomTag(
+            "the FLAIR has instances without a SOPInstanceUID of their own: DICOM results could not refer to them"
+        )
     expected = (len(frames) or len(instances), int(instances[0].Rows), int(instances[0].Columns))
     if prediction.mask.shape != expected or prediction.grid.shape != expected:
         raise MaskMismatch(f"a mask of shape {prediction.mask.shape} for a FLAIR of shape {expected}")
@@ -101,7 +107,7 @@ def source_of(prediction: StudyPrediction) -> Source:
     if (off_mm > _tolerances_mm(prediction.grid, corners)).any():
         raise MaskMismatch("the mask's slices do not lie where the FLAIR's instances are")
     return Source(
-        headers=_of_one_direction([_blank(instance) for instance in instances], frames),
+        headers=_of_the_mask([_blank(instance) for instance in instances], frames),
         original=instances[0],
         frames=tuple(frame + 1 for frame in frames),
     )
@@ -150,7 +156,8 @@ def making(what: str) -> Iterator[None]:
         OutputError: the object could not be made.
     """
     try:
-        yield
+        with quietly():
+            yield
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError, NotImplementedError) as error:
         raise OutputError(
             f"no {what} can be made for this FLAIR: its header has something unexpected ({type(error).__name__})"
@@ -218,11 +225,12 @@ def _numbers(dataset: Dataset, keyword: str) -> npt.NDArray[np.float64]:
         raise MissingDicomTag(f"the FLAIR has a slice without {keyword}: DICOM results need it") from error
 
 
-def _of_one_direction(headers: list[Dataset], frames: tuple[int, ...]) -> tuple[Dataset, ...]:
-    """Headers that say of directions what the first slice says; positions stay each slice's own.
+def _of_the_mask(headers: list[Dataset], frames: tuple[int, ...]) -> tuple[Dataset, ...]:
+    """Headers of the mask's slices that say of directions what the first one says; positions stay each slice's own.
 
     The library that makes segmentations wants them equal to the last digit, and in a multi-frame object in the shared
-    groups, where not every scanner writes them.
+    groups, where not every scanner writes them. It also wants no two frames in one place, as echoes and points in time
+    are, so the frames that the mask is not on are left out.
     """
     first = headers[0]
     if not frames:
@@ -230,13 +238,21 @@ def _of_one_direction(headers: list[Dataset], frames: tuple[int, ...]) -> tuple[
             # The element is shared with the instance, so it is replaced, not changed.
             header.add(first["ImageOrientationPatient"])
         return tuple(headers)
+    groups = [first.PerFrameFunctionalGroupsSequence[frame] for frame in frames]
     # A copy: the library adds to it.
     shared = deepcopy(first.SharedFunctionalGroupsSequence[0])
     for name in ("PlaneOrientationSequence", "PixelMeasuresSequence"):
-        if not shared.get(name):
-            shared.add(deepcopy(first.PerFrameFunctionalGroupsSequence[frames[0]][name]))
-    del first.SharedFunctionalGroupsSequence
-    first.SharedFunctionalGroupsSequence = [shared]
+        # The frame's own comes first: frames that are not used may lie otherwise.
+        if groups[0].get(name):
+            shared.add(deepcopy(groups[0][name]))
+    for keyword, value in (
+        ("SharedFunctionalGroupsSequence", [shared]),
+        ("PerFrameFunctionalGroupsSequence", groups),
+        ("NumberOfFrames", len(groups)),
+    ):
+        # Elements are shared with the instance, so they are replaced, not changed.
+        delattr(first, keyword)
+        setattr(first, keyword, value)
     return tuple(headers)
 
 

@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset, dcmread
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from clinical_phantoms import Phantom, Sequence
+from tumorctl.io.dicom.privacy import may_show, secrets_in
 from tumorctl.io.dicom.reading import read_dicom
 from tumorctl.io.series import StudyFailure
 
-SMALL = Phantom(shape=(4, 12, 14), spacing_mm=(30.0, 19.0, 17.0))
+SMALL = Phantom(shape=(4, 20, 22), spacing_mm=(30.0, 10.0, 9.0))
 PLANTED = "Zyxwv"
 TEXTS = (
     *("PatientName", "PatientID", "PatientComments", "AccessionNumber", "StudyID", "StudyDescription"),
@@ -97,3 +100,73 @@ def test_a_folder_is_named_where_it_tells_nothing(tmp_path: Path) -> None:
         dataset.PatientID = "CASE-7"
         dataset.save_as(path)
     assert [study.study for study in read_dicom([tmp_path])] == ["study 1"]
+
+
+def header(**values: object) -> Dataset:
+    made = Dataset()
+    for keyword, value in values.items():
+        setattr(made, keyword, value)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        ({"PatientName": "M\u00fcll\u00e9r^Jo"}, "Mu\u0308lle\u0301r_scan"),
+        ({"PatientName": "Müller^Jo"}, "Mueller_x"),
+        ({"PatientName": "Müller^Jo"}, "muller"),
+        ({"PatientName": "Mueller^Jo"}, "MÜLLER"),
+        ({"PatientName": "Mueller^Jo"}, "xmullerx"),
+        ({"PatientName": "Weiß^Jo"}, "Weiss"),
+        ({"PatientName": "Åbjørn^Jo"}, "Aabjoern"),
+        ({"PatientName": "Eva^Jo"}, "blueva"),
+        ({"PatientName": "Größl^Jo".encode().decode("latin-1")}, "Größl"),
+        ({"PatientName": "Lopez-Garcia^Jo"}, "garcia_scan"),
+        ({"PatientName": "Wu^Li"}, "Wu"),
+        ({"PatientName": "Wu^Li"}, "scan-li-2"),
+        ({"PatientName": "山田^太郎"}, "山田"),
+        ({"PatientID": "12"}, "p12"),
+        ({"PatientID": "0012345"}, "p12345"),
+        ({"PatientBirthDate": "19700115"}, "15.01.1970"),
+        ({"PatientBirthDate": "19700115"}, "1970-01-15"),
+        ({"PatientBirthDate": "19700105"}, "born 5.1.1970"),
+        ({"PatientBirthDate": "19700115"}, "Jan1970_15"),
+        ({"StudyDate": "20240229"}, "29-02-2024"),
+        ({"StudyDate": "20240229"}, "02/29/24"),
+        ({"StudyDate": "20240229"}, "mr 240229"),
+        ({"OtherPatientIDs": ["A77", "B88"]}, "b-88"),
+        ({"OtherPatientIDsSequence": [header(PatientID="C99X")]}, "c99x"),
+        ({"AdmissionID": "ADM77"}, "ADM77"),
+        ({"OperatorsName": ["Opera^Tor", "Second^Person"]}, "second"),
+        ({"PerformingPhysicianName": "House^Greg"}, "DrHouse"),
+        ({"StationName": "Station7"}, "station 7"),
+    ],
+)
+def test_what_names_someone_is_not_shown(values: dict[str, object], name: str) -> None:
+    assert not may_show(name, secrets_in(header(**values)))
+
+
+@pytest.mark.parametrize("name", ["case 7", "IM0012", "flair", "series-112", "2024", "unwuchtig"])
+def test_what_names_nobody_is_shown(name: str) -> None:
+    secrets = secrets_in(
+        header(PatientName="Wu^Li^J", PatientID="12", PatientBirthDate="19700115", StudyDate="20240229", StudyID="1")
+    )
+    assert may_show(name, secrets)
+
+
+def test_a_file_that_is_called_by_its_uid_is_not_named(tmp_path: Path) -> None:
+    for instance in SMALL.instances(Sequence.flair):
+        del instance.PixelData
+        instance.save_as(tmp_path / f"MR.{instance.SOPInstanceUID}", enforce_file_format=True)
+    (study,) = read_dicom([tmp_path])
+    assert isinstance(study, StudyFailure)
+    assert "of 4 has no pixels" in str(study.error)
+
+
+def test_an_odd_value_is_private_and_no_damage() -> None:
+    each = SMALL.instances(Sequence.flair)[0]
+    each._dict[Tag("OperatorsName")] = RawDataElement(Tag("OperatorsName"), "PN", 8, b"Zyx^Wv\\Q", 0, False, True)
+    each._dict[Tag("PatientBirthDate")] = RawDataElement(Tag("PatientBirthDate"), "FL", 3, b"Abc", 0, False, True)
+    secrets = secrets_in(each)
+    assert not may_show("zyx", secrets)
+    assert not may_show("abc", secrets)

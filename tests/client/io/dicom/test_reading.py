@@ -12,6 +12,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -89,7 +90,7 @@ def test_places_agree_with_an_independent_reader(tmp_path: Path, scan: Phantom) 
 def test_any_order_of_slices_in_any_plane_gives_the_same_volume(
     tilt: tuple[float, float, float], plane: Plane, against: bool, order: Random
 ) -> None:
-    scan = Phantom(plane=plane, tilt_deg=tilt, against_normal=against, shape=(4, 5, 6), spacing_mm=(30.0, 40.0, 35.0))
+    scan = Phantom(plane=plane, tilt_deg=tilt, against_normal=against, shape=(4, 5, 6), spacing_mm=(30.0, 10.0, 9.0))
     instances: list[Dataset | Path] = list(scan.instances(Sequence.flair))
     for number, instance in enumerate(instances):
         instance.InstanceNumber = order.randint(-100, 100) + number  # type: ignore[union-attr]
@@ -222,6 +223,26 @@ def test_files_without_preamble_and_other_files_in_between(tmp_path: Path) -> No
     (tmp_path / "scan" / "empty").touch()
     study = one([tmp_path])
     assert (study.study, len(study.chosen)) == ("scan", 3)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian], ids=["plain", "deflated"])
+def test_files_with_meta_information_and_without_preamble(tmp_path: Path, syntax: UID) -> None:
+    for number, instance in enumerate(SMALL.instances(Sequence.flair)):
+        instance.file_meta.TransferSyntaxUID = syntax
+        # As the library does without being asked for a format: no more meta information than there is.
+        instance.save_as(tmp_path / f"{number}", enforce_file_format=False)
+        assert (tmp_path / f"{number}").read_bytes()[:2] == b"\x02\x00"
+    series, _ = one([tmp_path]).chosen[SeriesRole.flair]
+    np.testing.assert_array_equal(series.volume.voxels, SMALL.voxels(Sequence.flair))
+
+
+def test_hidden_files_and_folders_are_not_read(tmp_path: Path) -> None:
+    SMALL.write(tmp_path / "scan", sequences=(Sequence.flair,))
+    SMALL.write(tmp_path / "scan" / ".trash", sequences=(Sequence.flair,))
+    (tmp_path / "scan" / ".IM0001").write_bytes((tmp_path / "scan" / "IM0001").read_bytes())
+    study = one([tmp_path])
+    assert (study.study, study.warnings) == ("scan", ())
+    assert one([tmp_path / "scan" / ".trash"]).chosen
 
 
 def test_several_studies_mixed_in_one_folder_and_apart(tmp_path: Path) -> None:

@@ -128,6 +128,86 @@ def test_slices_that_make_no_volume(spoil: Callable[[list[Dataset]], None], mess
     assert str(found).startswith("series 1 of 1: ")
 
 
+@pytest.mark.parametrize(
+    ("pixel_mm", "slice_mm", "message"),
+    [
+        (0.01, 25, "0.01 mm between pixels"),
+        (12, 25, "12 mm between pixels"),
+        (9, 0.05, "0.05 mm between slices"),
+        (9, 55, "55 mm between slices"),
+    ],
+)
+def test_sizes_that_no_head_has(pixel_mm: float, slice_mm: float, message: str) -> None:
+    instances = flair()
+    for number, each in enumerate(instances):
+        each.PixelSpacing = [pixel_mm, pixel_mm]
+        each.ImagePositionPatient = [0, 0, number * slice_mm]
+    found = error([*instances])
+    assert isinstance(found, UnusableSeries)
+    assert message in str(found)
+    assert "implausible" in str(found)
+
+
+def test_a_head_longer_than_a_metre() -> None:
+    found = error([*Phantom(shape=(4, 120, 8), spacing_mm=(25.0, 9.6, 8.2)).instances(Sequence.flair)])
+    assert isinstance(found, UnusableSeries)
+    assert "1152 mm long, which is implausible" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("told", "others"),
+    [
+        ({"PatientID": "A-1"}, {"PatientID": "A-2"}),
+        ({"PatientID": "", "PatientName": "Doe^Jane"}, {"PatientID": "", "PatientName": "Roe^Richard"}),
+        ({"PatientID": "", "PatientName": "Doe^Jane"}, {"PatientID": "A-2", "PatientName": "Roe^Richard"}),
+        ({"PatientID": "A-1", "StudyInstanceUID": ""}, {"PatientID": "A-2", "StudyInstanceUID": ""}),
+    ],
+    ids=["numbers", "names", "a number is missing", "no study"],
+)
+def test_two_patients_in_one_study(tmp_path: Path, told: dict[str, str], others: dict[str, str]) -> None:
+    for sequence, values in ((Sequence.flair, told), (Sequence.t1_post, others)):
+        for number, each in enumerate(SMALL.instances(sequence)):
+            for keyword, value in values.items():
+                setattr(each, keyword, value)
+            each.save_as(tmp_path / f"{sequence.name}{number}", enforce_file_format=True)
+    found = error([tmp_path])
+    assert isinstance(found, UnreadableStudy)
+    assert "different patients" in str(found)
+    assert not [value for value in (*told.values(), *others.values()) if value and value in str(found)]
+
+
+@pytest.mark.parametrize(
+    "others", [{"PatientID": "phantom-1 "}, {"PatientID": ""}, {"PatientName": "PHÄNTOM^TEST1^^"}], ids=str
+)
+def test_one_patient_written_differently(others: dict[str, str]) -> None:
+    t1 = SMALL.instances(Sequence.t1_post)
+    for each in t1:
+        for keyword, value in others.items():
+            setattr(each, keyword, value)
+    (study,) = read_dicom([*flair(), *t1])
+    assert isinstance(study, StudyInput)
+    assert len(study.chosen) == 2
+
+
+def test_folders_without_study_are_apart_also_where_each_is_named(tmp_path: Path) -> None:
+    for patient in "12":
+        folder = Phantom(shape=(6, 24, 28), spacing_mm=SMALL.spacing_mm, patient=patient).write(tmp_path / patient)
+        for path in folder.iterdir():
+            dataset = dcmread(path)
+            dataset.StudyInstanceUID = ""
+            dataset.save_as(path)
+    assert [type(study) for study in read_dicom([tmp_path / "1", tmp_path / "2"])] == [StudyInput, StudyInput]
+
+
+def test_files_without_study_that_are_named_one_by_one_are_together(tmp_path: Path) -> None:
+    instances = flair()
+    for number, each in enumerate(instances):
+        each.StudyInstanceUID = ""
+        each.save_as(tmp_path / f"{number}", enforce_file_format=True)
+    (study,) = read_dicom(sorted(tmp_path.iterdir()))
+    assert isinstance(study, StudyInput)
+
+
 def test_a_file_is_named(tmp_path: Path) -> None:
     instances = flair()
     for number, each in enumerate(instances):
@@ -328,7 +408,7 @@ def test_any_bytes_have_a_size_or_none(content: bytes, start: bytes) -> None:
 @given(st.data())
 def test_any_damage_is_a_failure_or_a_study(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     folder = tmp_path_factory.mktemp("damaged")
-    tiny = Phantom(shape=(3, 4, 5), spacing_mm=(40.0, 50.0, 50.0))
+    tiny = Phantom(shape=(3, 4, 5), spacing_mm=(40.0, 10.0, 10.0))
     tiny.write(folder, sequences=(Sequence.flair,))
     victim = folder / "IM0001"
     content = bytearray(victim.read_bytes())

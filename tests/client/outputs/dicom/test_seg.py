@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import warnings
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -188,6 +190,96 @@ def test_a_multi_frame_object_that_says_directions_frame_by_frame(tmp_path: Path
     assert dicom_errors(tmp_path / "seg.dcm") == []
     assert_same_voxels(points_lps(pydicom.dcmread(tmp_path / "seg.dcm")), SMALL)
     assert enhanced.to_json() == before
+
+
+def again(frame: pydicom.Dataset, kind: str) -> pydicom.Dataset:
+    """The frame as another echo, at another point in time or in another plane sees it."""
+    other, item = deepcopy(frame), pydicom.Dataset()
+    if kind == "echo":
+        item.EffectiveEchoTime = 20.0
+        other.MREchoSequence = [item]
+    elif kind == "time":
+        item.TemporalPositionIndex = 2
+        other.FrameContentSequence = [item]
+    else:
+        x, y, z = other.PlanePositionSequence[0].ImagePositionPatient
+        other.PlanePositionSequence[0].ImagePositionPatient = [x, z, y]
+        item.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        other.PlaneOrientationSequence = [item]
+    return other
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["used first", "used last"])
+@pytest.mark.parametrize("kind", ["echo", "time", "plane"])
+def test_a_multi_frame_object_with_more_than_the_flair(kind: str, first: bool, tmp_path: Path) -> None:
+    enhanced = SMALL.multi_frame(Sequence.flair)
+    used = list(enhanced.PerFrameFunctionalGroupsSequence)
+    others = [again(frame, kind) for frame in used]
+    if not first and kind == "plane":
+        # What the frames share is not what the used ones have.
+        shared = enhanced.SharedFunctionalGroupsSequence[0]
+        for frame in used:
+            frame.PlaneOrientationSequence = deepcopy(shared.PlaneOrientationSequence)
+        shared.PlaneOrientationSequence[0].ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    if first and kind == "time":
+        used, others = others, used
+    dark = bytes(len(enhanced.PixelData) // 2) + enhanced.PixelData[: len(enhanced.PixelData) // 2]
+    enhanced.NumberOfFrames = 36
+    enhanced.PerFrameFunctionalGroupsSequence = [*used, *others] if first else [*others, *used]
+    enhanced.PixelData = enhanced.PixelData + dark if first else dark + enhanced.PixelData
+    (study,) = read_dicom([enhanced], named=None if kind == "plane" else {SeriesRole.flair: "1" if first else "2"})
+    assert isinstance(study, StudyInput)
+    flair, _ = study.chosen[SeriesRole.flair]
+    assert sorted(flair.frames) == list(range(18) if first else range(18, 36))
+    prediction = predicted(SMALL, flair=flair.volume, flair_instances=flair.instances, flair_frames=flair.frames)
+    before = enhanced.to_json()
+    for name, made in (
+        ("seg", prediction.to_dicom_seg()),
+        ("sr", prediction.to_dicom_sr()),
+        ("sc", prediction.to_dicom_sc()),
+    ):
+        made.save_as(tmp_path / f"{name}.dcm", enforce_file_format=True)
+        assert dicom_errors(tmp_path / f"{name}.dcm") == []
+    assert enhanced.to_json() == before
+    seg = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert_same_voxels(points_lps(seg), SMALL)
+    for group in seg.PerFrameFunctionalGroupsSequence:
+        number = group.DerivationImageSequence[0].SourceImageSequence[0].ReferencedFrameNumber
+        source = enhanced.PerFrameFunctionalGroupsSequence[number - 1]
+        assert number - 1 in flair.frames
+        assert np.array(group.PlanePositionSequence[0].ImagePositionPatient, float) == pytest.approx(
+            np.array(source.PlanePositionSequence[0].ImagePositionPatient, float)
+        )
+
+
+def test_instances_that_share_a_uid_are_refused(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    instances = SMALL.instances(Sequence.flair)
+    for each in instances[3:7]:
+        each.SOPInstanceUID = "1.2.840.4711"
+    prediction = predicted(SMALL, flair_instances=tuple(instances))
+    for make in (prediction.to_dicom_seg, prediction.to_dicom_sr, prediction.to_dicom_sc):
+        with pytest.raises(MissingDicomTag, match="a SOPInstanceUID of their own"):
+            make()
+    assert "4711" not in caplog.text + "".join(capfd.readouterr())
+
+
+def test_making_results_says_nothing_of_the_patient(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    prediction = predicted(SMALL)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        prediction.to_dicom_seg()
+        prediction.to_dicom_sr()
+        prediction.to_dicom_sc()
+    said = caplog.text + "".join(capfd.readouterr())
+    assert str(prediction.flair_instances[0].StudyInstanceUID) not in said
+    assert "PHANTOM" not in said.upper()
+    assert not [record for record in caplog.records if record.name.startswith(("highdicom", "pydicom"))]
 
 
 @pytest.mark.parametrize("uneven", ["place", "direction"])
