@@ -111,9 +111,10 @@ def check(sources: list[Source], named: Mapping[SeriesRole, str]) -> None:
             import nibabel  # noqa: F401
             import pydicom  # noqa: F401
             import SimpleITK  # noqa: F401
-    if named and len(sources) != 1:
+    studies = [source for source in sources if source.error is None]
+    if named and len(studies) != 1:
         raise InvalidOption(
-            f"--flair, --t1-pre and --t1-post name the series of one study; {len(sources)} were found under PATH"
+            f"--flair, --t1-pre and --t1-post name the series of one study; {len(studies)} were found under PATH"
         )
 
 

@@ -20,6 +20,7 @@ from clinical_phantoms import Phantom, Sequence
 from tumorctl import ClientOptions, TumorClient
 from tumorctl.batch import BatchOptions, predict_folders
 from tumorctl.engines.base import BatchAnswer
+from tumorctl.types import SeriesRole
 
 SMALL = Phantom(shape=(18, 48, 48), spacing_mm=(10.0, 4.6, 4.6))
 
@@ -101,3 +102,12 @@ def test_a_run_that_dies_does_not_say_that_it_is_complete(tmp_path: Path, monkey
         predict_folders(client, [tmp_path / "scans"], BatchOptions(output=tmp_path / "results"))
     run = json.loads((tmp_path / "results" / "run.json").read_text())
     assert (run["status"], run["error"]) == ("failed", "something unexpected (ZeroDivisionError)")
+
+
+def test_a_stray_file_that_cannot_be_used_does_not_keep_series_from_being_named(tmp_path: Path) -> None:
+    SMALL.write(tmp_path / "scans" / "a", sequences=(Sequence.flair,))
+    (tmp_path / "scans" / "stray.dcm").touch()
+    named = {SeriesRole.flair: "series 1"}
+    with TumorClient.from_engine(BrightEngine()) as client:
+        run = predict_folders(client, [tmp_path / "scans"], BatchOptions(output=tmp_path / "results", named=named))
+    assert (run["counts"]["slices"], run["counts"]["failed"]) == (18, 1)
