@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tumorctl import __version__
 from tumorctl.contract import SHORT_NOTICE
+from tumorctl.core.geometry import Grid, Volume
 from tumorctl.outputs.images import outline
 
 if TYPE_CHECKING:
-    from tumorctl.core.geometry import Grid, Volume
     from tumorctl.core.measurements import Diameters, Point
 
 _OUTLINE = (255, 64, 48)
@@ -29,6 +29,8 @@ _SHEET_SLICES = 16
 _WINDOW_PERCENTILES = (1.0, 99.8)
 _LETTERS = (("L", "R"), ("P", "A"), ("I", "S"))
 """Ends of the RAS axes: towards smaller and larger coordinates."""
+_GROWING = ("L", "P", "I")
+"""Where columns and rows go in a picture that is the right way up."""
 
 
 def draw_slices(
@@ -67,13 +69,14 @@ def draw_slices(
 
 
 def contact_sheet(flair: Volume, mask: npt.NDArray[np.bool_], diameters: Diameters | None) -> bytes:
-    """The slices with tumour side by side, evenly drawn where they are many, as PNG; see `draw_slices`.
+    """The slices with tumour side by side, evenly drawn where they are many, as PNG; see `draw_slices` and `upright`.
 
     Args:
         flair: the image.
         mask: bool, shape (slice, row, column), not empty.
         diameters: what was measured; None where nothing was.
     """
+    flair, mask = upright(flair, mask)
     marked = np.flatnonzero(mask.any(axis=(1, 2)))
     places = np.unique(np.linspace(0, len(marked) - 1, min(len(marked), _SHEET_SLICES)).round().astype(int))
     pictures, _ = draw_slices(flair, mask, tuple(int(index) for index in marked[places]), diameters)
@@ -87,6 +90,31 @@ def contact_sheet(flair: Volume, mask: npt.NDArray[np.bool_], diameters: Diamete
     return buffer.getvalue()
 
 
+def upright(flair: Volume, mask: npt.NDArray[np.bool_]) -> tuple[Volume, npt.NDArray[np.bool_]]:
+    """The same slices as readers are used to them: front or head up, the patient's right or front on the left.
+
+    Rows and columns change places and sense, their places in the patient do not; slices keep their order.
+
+    Args:
+        flair: the image.
+        mask: bool, shape (slice, row, column).
+    """
+    grid = flair.grid
+    across, down = (_axis(letter) for letter in directions(grid))
+    axes = (0, 2, 1) if across > down else (0, 1, 2)
+    affine = grid.affine_ras[:, [*axes, 3]]
+    shape = tuple(grid.shape[axis] for axis in axes)
+    flips = [slice(None)]
+    for axis in (1, 2):
+        turned = _letter(affine[:3, axis]) not in _GROWING
+        flips.append(slice(None, None, -1 if turned else 1))
+        if turned:
+            affine[:3, 3] += (shape[axis] - 1) * affine[:3, axis]
+            affine[:3, axis] *= -1
+    voxels, turned_mask = (volume.transpose(axes)[tuple(flips)] for volume in (flair.voxels, mask))
+    return Volume(voxels, Grid((shape[0], shape[1], shape[2]), affine)), turned_mask
+
+
 def directions(grid: Grid) -> tuple[str, str]:
     """Letters for where the column index and the row index grow to: R, L, A, P, S or I, the nearest axis."""
     column, row = grid.affine_ras[:3, 2], grid.affine_ras[:3, 1]
@@ -96,6 +124,10 @@ def directions(grid: Grid) -> tuple[str, str]:
 def opposite(letter: str) -> str:
     """The letter of the opposite direction."""
     return next(pair[1 - pair.index(letter)] for pair in _LETTERS if letter in pair)
+
+
+def _axis(letter: str) -> int:
+    return next(axis for axis, pair in enumerate(_LETTERS) if letter in pair)
 
 
 def _letter(step: npt.NDArray[np.float64]) -> str:
