@@ -22,19 +22,11 @@ from tumorctl.errors import (
     UnreadableStudy,
     UnusableSeries,
 )
-from tumorctl.io.series import Series, SeriesTraits, StudyInput
+from tumorctl.io.series import MAX_EXTENT_MM, MAX_VOXELS, PIXEL_MM, SLICE_MM, Series, SeriesTraits, StudyInput
 from tumorctl.types import SeriesChoice, SeriesRole
 
 SUFFIXES = (".nii", ".nii.gz")
-MAX_VOXELS = 1 << 26
-"""Of one volume: 512 x 512 x 256."""
-
 _MIN_IN_PLANE = 32
-_PIXEL_MM = (0.05, 10.0)
-_SLICES_MM = (0.1, 50.0)
-_MAX_EXTENT_MM = 1000.0
-"""Of a head's MR. What lies outside has lost its unit or its place."""
-
 _MM_OF_UNITS = {1: 1000.0, 3: 0.001}
 _UNITS = 0b111
 """The header's codes of metres and microns, and the bits of it that tell the unit of length; all others are mm."""
@@ -230,15 +222,15 @@ def _check_size(name: str, grid: Grid, header: Any) -> None:
     *pixel_mm, slices_mm = sorted(grid.spacing_mm)
     unit = {1: "metres", 2: "mm", 3: "microns"}.get(int(header["xyzt_units"]) & _UNITS, "no unit")
     said = f"by its header, which gives {unit}; correct the header"
-    if not (_PIXEL_MM[0] <= pixel_mm[0] <= pixel_mm[1] <= _PIXEL_MM[1] and _SLICES_MM[0] <= slices_mm <= _SLICES_MM[1]):
+    if not (PIXEL_MM[0] <= pixel_mm[0] <= pixel_mm[1] <= PIXEL_MM[1] and SLICE_MM[0] <= slices_mm <= SLICE_MM[1]):
         raise UnusableSeries(
-            f"{name}: its voxels measure {_by(grid.spacing_mm)} mm {said}: of a head, pixels of {_PIXEL_MM[0]:g} to "
-            f"{_PIXEL_MM[1]:g} mm and slices {_SLICES_MM[0]:g} to {_SLICES_MM[1]:g} mm apart are plausible"
+            f"{name}: its voxels measure {_by(grid.spacing_mm)} mm {said}: of a head, pixels of {PIXEL_MM[0]:g} to "
+            f"{PIXEL_MM[1]:g} mm and slices {SLICE_MM[0]:g} to {SLICE_MM[1]:g} mm apart are plausible"
         )
     extent_mm = np.asarray(grid.shape) * grid.spacing_mm
-    if extent_mm.max() > _MAX_EXTENT_MM:
+    if extent_mm.max() > MAX_EXTENT_MM:
         raise UnusableSeries(
-            f"{name}: the volume measures {_by(extent_mm)} mm {said}: at most {_MAX_EXTENT_MM:g} mm are plausible"
+            f"{name}: the volume measures {_by(extent_mm)} mm {said}: at most {MAX_EXTENT_MM:g} mm are plausible"
         )
 
 

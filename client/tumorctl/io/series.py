@@ -14,7 +14,27 @@ from tumorctl.types import SeriesChoice, SeriesRole
 if TYPE_CHECKING:
     import pydicom
 
-__all__ = ["Plane", "Series", "SeriesChoice", "SeriesRole", "SeriesTraits", "StudyFailure", "StudyInput"]
+__all__ = [
+    "MAX_EXTENT_MM",
+    "MAX_VOXELS",
+    "PIXEL_MM",
+    "SLICE_MM",
+    "Plane",
+    "Series",
+    "SeriesChoice",
+    "SeriesRole",
+    "SeriesTraits",
+    "StudyFailure",
+    "StudyInput",
+]
+
+MAX_VOXELS = 1 << 26
+"""Of a NIfTI volume, and of the axial slices made of any: 512 x 512 x 256."""
+
+PIXEL_MM = (0.05, 10.0)
+SLICE_MM = (0.1, 50.0)
+MAX_EXTENT_MM = 1000.0
+"""Plausible distances of pixels and of slices, and length, in an MR of a head. What lies outside has lost its unit."""
 
 
 class Plane(str, Enum):

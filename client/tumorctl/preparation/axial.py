@@ -14,9 +14,7 @@ import numpy.typing as npt
 
 from tumorctl.core.geometry import Grid
 from tumorctl.errors import OversizedInput
-
-MAX_VOXELS = 1 << 26
-"""Of all axial slices together: as of a NIfTI volume."""
+from tumorctl.io.series import MAX_VOXELS
 
 _AXIAL_RAS = np.array([[0.0, 0.0, 1.0], [0.0, -1.0, 0.0], [-1.0, 0.0, 0.0]])
 """RAS directions in which slices, rows and columns are counted: to the head, to the back, to the patient's left."""

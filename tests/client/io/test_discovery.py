@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nobody import as_nobody
 from tumorctl.errors import InvalidInput
 from tumorctl.io.discovery import SliceFile, UnreadableFolder, discover, is_slice, mask_path, natural_key
 
@@ -91,14 +91,10 @@ def locked_folder() -> Iterator[Path]:
         touch(root, "bare/1.png")
         (root / "bare").chmod(0o444)
         (root / "open" / "2.png").symlink_to(root / "shut" / "1.png")
-        was_root = os.geteuid() == 0
-        if was_root:
-            os.seteuid(65534)
         try:
-            yield root
+            with as_nobody():
+                yield root
         finally:
-            if was_root:
-                os.seteuid(0)
             for closed in ("shut", "bare"):
                 (root / closed).chmod(0o755)
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from clinical_phantoms import Phantom, Sequence
+from nobody import as_nobody
 from tumorctl.errors import InvalidInput, NoSuchSeries
 from tumorctl.io.series import SeriesRole, StudyFailure, StudyInput
 from tumorctl.io.sources import Format, find_sources, read_source
@@ -204,14 +205,10 @@ def closed() -> Iterator[Path]:
         for path in shut:
             path.chmod(0)
         (root / "bare").chmod(0o444)
-        was_root = os.geteuid() == 0
-        if was_root:
-            os.seteuid(65534)
         try:
-            yield root
+            with as_nobody():
+                yield root
         finally:
-            if was_root:
-                os.seteuid(0)
             for path in (*shut, root / "bare"):
                 path.chmod(0o755)
 

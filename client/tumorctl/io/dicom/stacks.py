@@ -12,14 +12,11 @@ import numpy.typing as npt
 from tumorctl.core.geometry import Grid, place_tolerance_mm, ras_of_lps
 from tumorctl.errors import OversizedInput, UnusableSeries
 from tumorctl.io.dicom.slices import Slice
+from tumorctl.io.series import MAX_EXTENT_MM, PIXEL_MM, SLICE_MM
 
 MIN_SLICES: Final = 3
 MAX_VOXELS: Final = 1 << 28
 """Of one series: 1 GiB as float32."""
-PIXEL_MM: Final = (0.05, 10.0)
-"""Pixels of a head are no smaller and no larger; neither are, below, distances of slices and the whole volume."""
-SLICE_MM: Final = (0.1, 50.0)
-MAX_EXTENT_MM: Final = 1000.0
 SAME_PLACE_MM: Final = 0.01
 
 _ASKEW: Final = 0.02
