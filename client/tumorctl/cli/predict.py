@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -86,7 +87,10 @@ def predict(
     warnings.filterwarnings("ignore", module=r"PIL\.")
     for path in paths:
         must_be_there(path)
-    _check_output(output, paths)
+    if os.path.realpath(output) in map(os.path.realpath, paths):
+        raise InvalidInput(
+            f"{output} is to be read and to hold the results, which are never read: choose another folder"
+        )
     options = ClientOptions(
         gate_threshold=gate_threshold, batch_size=batch_size, timeout_s=timeout, precision=precision
     )
@@ -121,20 +125,6 @@ def predict(
             "no slices or studies found: expected TIFF, PNG, JPEG, NIfTI or DICOM files in the folders named"
         )
     return Status.some_inputs_failed if run["counts"]["failed"] else Status.done
-
-
-def _check_output(output: Path, paths: list[Path]) -> None:
-    from tumorctl.errors import InvalidInput, OutputError
-
-    try:
-        folder = output.resolve()
-        inside = [path for path in paths if path.resolve() == folder]
-    except (OSError, RuntimeError, ValueError) as error:
-        raise OutputError(f"{output} cannot be written: links lead in a circle, or it is no path") from error
-    if inside:
-        raise InvalidInput(
-            f"{output} is to be read and to hold the results, which are never read: choose another folder"
-        )
 
 
 @contextmanager

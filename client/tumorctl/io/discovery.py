@@ -141,12 +141,13 @@ def walk(root: Path, *, skip: Path | None = None) -> Iterator[Folder]:
         root: where to begin.
         skip: a folder that is not listed, such as the one that results are written to.
     """
-    skip = skip.resolve() if skip else None
+    # Path.resolve raises where links lead in a circle.
+    skipped = os.path.realpath(skip) if skip else None
     pending = [PurePosixPath()]
     while pending:
         relative = pending.pop()
         place = root / relative
-        if skip is not None and place.resolve() == skip:
+        if skipped is not None and os.path.realpath(place) == skipped:
             continue
         name = str(relative) if relative.parts else root.absolute().name or "study"
         try:

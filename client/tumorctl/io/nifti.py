@@ -27,9 +27,10 @@ from tumorctl.types import SeriesChoice, SeriesRole
 
 SUFFIXES = (".nii", ".nii.gz")
 _MIN_IN_PLANE = 32
-_MM_OF_UNITS = {1: 1000.0, 3: 0.001}
-_UNITS = 0b111
-"""The header's codes of metres and microns, and the bits of it that tell the unit of length; all others are mm."""
+_UNITS = {1: ("metres", 1000.0), 2: ("mm", 1.0), 3: ("microns", 0.001)}
+_NO_UNIT = ("no unit", 1.0)
+_UNIT_BITS = 0b111
+"""The header's codes of units of length, with what they are called and their mm, and the bits that hold the code."""
 
 _APART_MM, _APART_DEG = 1.0, 1.0
 _SIDES = ("left and right", "front and back", "top and bottom")
@@ -212,15 +213,19 @@ def _grid(name: str, image: Any, header: Any) -> Grid:
     return grid
 
 
+def _unit(header: Any) -> tuple[str, float]:
+    return _UNITS.get(int(header["xyzt_units"]) & _UNIT_BITS, _NO_UNIT)
+
+
 def _in_mm(affine: npt.NDArray[np.float64], header: Any) -> npt.NDArray[np.float64]:
-    unit_mm = _MM_OF_UNITS.get(int(header["xyzt_units"]) & _UNITS, 1.0)
+    _, unit_mm = _unit(header)
     return np.asarray(np.diag([unit_mm, unit_mm, unit_mm, 1.0]) @ affine)
 
 
 def _check_size(name: str, grid: Grid, header: Any) -> None:
     """See that voxels and volume have a size that a head's MR may have, whichever axis is that of the slices."""
     *pixel_mm, slices_mm = sorted(grid.spacing_mm)
-    unit = {1: "metres", 2: "mm", 3: "microns"}.get(int(header["xyzt_units"]) & _UNITS, "no unit")
+    unit, _ = _unit(header)
     said = f"by its header, which gives {unit}; correct the header"
     if not (PIXEL_MM[0] <= pixel_mm[0] <= pixel_mm[1] <= PIXEL_MM[1] and SLICE_MM[0] <= slices_mm <= SLICE_MM[1]):
         raise UnusableSeries(

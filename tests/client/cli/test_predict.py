@@ -292,6 +292,14 @@ def test_an_output_whose_links_lead_in_a_circle_ends_with_1(tmp_path: Path) -> N
     assert "Traceback" not in done.stderr
 
 
+def test_a_path_whose_links_lead_in_a_circle_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    (tmp_path / "circle.png").symlink_to(tmp_path / "circle.png")
+    done = tumorctl("predict", tmp_path / "circle.png", SAMPLES / "phantom-healthy", "--output", tmp_path / "out")
+    assert done.returncode == 3, done.stderr
+    assert [row["path"] for row in rows_of(tmp_path / "out" / "predictions.csv") if row["error"]] == ["circle.png"]
+    assert "Traceback" not in done.stderr
+
+
 def test_a_full_disk_costs_masks_and_not_the_run(tmp_path: Path) -> None:
     # A limit on file sizes stands for a full disk: the tables fit, the overlays do not.
     program = (

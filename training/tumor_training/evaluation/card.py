@@ -81,17 +81,14 @@ def make_card(provenance: Provenance, split: Split, metrics: Metrics, replaced: 
     template = environment.from_string((files(__package__) / TEMPLATE).read_text("utf-8"))
     trained = trained_on(provenance, split)
     second = provenance.training.get(SECOND, {})
-    of_second = ""
-    if second and second.get("fold") is not None:
-        of_second = (
-            f", the second segmenter by those {len(split.train(second['fold']))} of them outside fold {second['fold']}"
-        )
+    second_fold = second.get("fold")
     return template.render(
         networks=provenance,
         classifier=_recipe(provenance.training.get("tumor_classifier", {})),
         segmenter=_recipe(provenance.training.get("tumor_segmenter", {})),
         second=_recipe(second),
-        of_second=of_second,
+        second_fold=second_fold,
+        trained_second=split.train(second_fold),
         split=split,
         trained=trained,
         sites={name: Counter(map(site_of, part)) for name, part in (("trained", trained), ("test", split.test))},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -69,9 +69,7 @@ class _Known(Generic[Trait]):
     """Numbers what is seen, so that what is nearly the same gets the same number."""
 
     same: Callable[[Trait, Trait], bool]
-
-    def __post_init__(self) -> None:
-        self._seen: list[Trait] = []
+    _seen: list[Trait] = field(default_factory=list, init=False)
 
     def place(self, found: Trait | None) -> int | None:
         if found is None:
